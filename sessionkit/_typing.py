@@ -1,0 +1,97 @@
+"""The words that all rooms share: PEP 249's protocols, the transaction status, and names needed from above."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .errors import Diagnosis
+
+# Transaction status, as a driver tells it without a round trip. Ordered: the higher, the more there is to undo.
+IDLE = 0
+"""No transaction is open."""
+ACTIVE = 1
+"""A transaction is open and well."""
+INERROR = 2
+"""A transaction is open and refuses everything but ROLLBACK (PostgreSQL)."""
+BROKEN = 3
+"""The connection is closed, in the middle of a command, or its state cannot be read."""
+UNTOLD = 4
+"""The driver has no way to tell."""
+
+
+class DBAPICursor(Protocol):
+    """PEP 249's cursor, as far as it is used here."""
+
+    @property
+    def description(self) -> Sequence[Sequence[Any]] | None: ...
+    @property
+    def rowcount(self) -> int: ...
+    def execute(self, operation: Any, parameters: Any = ..., /) -> Any: ...
+    def executemany(self, operation: Any, parameters: Any, /) -> Any: ...
+    def fetchone(self) -> Any: ...
+    def fetchmany(self, size: int = ..., /) -> Sequence[Any]: ...
+    def fetchall(self) -> Sequence[Any]: ...
+    def close(self) -> Any: ...
+
+
+class DBAPIConnection(Protocol):
+    """PEP 249's connection."""
+
+    def cursor(self) -> Any: ...
+    def commit(self) -> Any: ...
+    def rollback(self) -> Any: ...
+    def close(self) -> Any: ...
+
+
+class Diagnoser(Protocol):
+    """Whoever can say what a driver's exception means: a driver."""
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None: ...
+
+
+class Lease(Protocol):
+    """A connection lent for the length of a transaction; `conn` is None when it is gone (closed, or a fork's)."""
+
+    conn: Any
+    statement: str | None
+    in_transaction: bool
+
+
+class Lender(Protocol):
+    """Where a link gets its connection and gives it back: a pool, or a connection that was given."""
+
+    def checkout(self, timeout: float | None = None, *, holder: int = 0) -> Lease: ...
+    def checkin(self, lease: Any, /) -> None: ...
+    def discard(self, lease: Any, /) -> None: ...
+    def abandon(self, lease: Any, /) -> None: ...
+    def suspect(self) -> None: ...
+
+
+class Source(Protocol):
+    """What a session needs of a database: its driver, who lends connections, its defaults, who listens."""
+
+    name: str
+    driver: Any
+    isolation_level: str | None
+    listeners: Any
+    clock: Callable[[], float]
+
+    @property
+    def compile(self) -> Callable[[Any, Any], Any]: ...
+    @property
+    def lender(self) -> Lender: ...
+
+
+class Binder(Protocol):
+    """What a session is bound to: it finds the source for a name, None being the default."""
+
+    def resolve(self, name: str | None) -> Source: ...
+
+
+if TYPE_CHECKING:
+    Parameters = Mapping[str, Any] | Sequence[Any] | object | None
+    ManyParameters = Iterable[Mapping[str, Any] | Sequence[Any] | object]
+    Hook = Callable[[], object]

@@ -1,0 +1,64 @@
+"""What comes out when several things fail: the user's exception, with the failures of cleaning up as notes on it."""
+
+from __future__ import annotations
+
+from . import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._typing import Hook
+
+
+def quietened(failures: list[BaseException], raising: bool) -> list[BaseException]:
+    """Log the failures that are not to be raised; interrupts always are."""
+    if raising:
+        return failures
+    for failed in failures:
+        if isinstance(failed, Exception):
+            _log("rolling back failed, the connection was closed: %s", _told(failed))
+    return [failed for failed in failures if not isinstance(failed, Exception)]
+
+
+def raise_first(failures: list[BaseException]) -> None:
+    """Raise an interrupt if there is one, else the first failure; the others become notes on it."""
+    if not failures:
+        return
+    first = next((failed for failed in failures if not isinstance(failed, Exception)), failures[0])
+    for other in failures:
+        if other is not first:
+            note(first, other)
+    raise first
+
+
+def note(exc: BaseException, failed: BaseException) -> None:
+    """Add to `exc` that cleaning up failed too, and log it. Our texts hold no values."""
+    told = _told(failed)
+    exc.add_note(f"while cleaning up: {told}")
+    _log("cleaning up failed after %s: %s", type(exc).__name__, told)
+
+
+def _told(failed: BaseException) -> str:
+    text = f": {failed}" if isinstance(failed, errors.Error) else ""
+    return f"{type(failed).__name__}{text}"
+
+
+def run_hooks(hooks: list[Hook]) -> None:
+    """Run every hook, then raise what failed: an interrupt as itself, one error as itself, several as a group."""
+    failures: list[BaseException] = []
+    for hook in hooks:
+        try:
+            hook()
+        except BaseException as exc:
+            failures.append(exc)
+    interrupts = [failed for failed in failures if not isinstance(failed, Exception)]
+    if interrupts:
+        raise interrupts[0]
+    if len(failures) > 1:
+        raise ExceptionGroup("several hooks failed", [failed for failed in failures if isinstance(failed, Exception)])
+    raise_first(failures)
+
+
+def _log(text: str, *arguments: object) -> None:
+    from logging import getLogger
+
+    getLogger("sessionkit.session").warning(text, *arguments)

@@ -1,0 +1,59 @@
+"""The drivers that come with sessionkit: one file each, found by looking into this folder."""
+
+from __future__ import annotations
+
+from ..errors import ArgumentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .base import Driver
+
+_FOUND: dict[str, Driver] = {}
+
+
+def known() -> dict[str, Driver]:
+    """Return the drivers by their name, which is their file's; none of them has imported its DB-API module yet."""
+    if not _FOUND:
+        from importlib import import_module
+        from pkgutil import iter_modules
+
+        for module in sorted(iter_modules(__path__), key=lambda found: found.name):
+            if module.name != "base":
+                _FOUND[module.name] = import_module(f"{__name__}.{module.name}").driver
+    return _FOUND
+
+
+def for_scheme(scheme: str, driver: str | None = None) -> Driver:
+    """
+    Return the driver for a URL's scheme and, after a `+`, its driver's name.
+
+    Raises:
+        ArgumentError: no driver serves the scheme, or not by that name; the text lists what there is.
+    """
+    for found in known().values():
+        if scheme in found.schemes:
+            if driver is None or driver in found.spellings:
+                return found
+            raise ArgumentError(
+                f"no driver {driver!r} for {scheme}: sessionkit uses {found.name} there; "
+                f"write {scheme}:// or pass driver= for another DB-API module"
+            )
+    schemes = ", ".join(sorted(name for found in known().values() for name in found.schemes))
+    raise ArgumentError(f"no driver for {scheme}:// URLs (known: {schemes}); pass driver= for another DB-API module")
+
+
+def by_name(name: str) -> Driver:
+    """Return the driver of this name; another name raises ArgumentError and lists the known ones."""
+    for found in known().values():
+        if name == found.name or name in found.spellings:
+            return found
+    raise ArgumentError(f"unknown driver {name!r} (known: {', '.join(known())}); or pass a Driver object")
+
+
+def for_connection(conn: object) -> Driver | None:
+    """Return the driver whose DB-API module made a connection, judged by its type, or None."""
+    roots = {cls.__module__.partition(".")[0] for cls in type(conn).__mro__}
+    for found in known().values():
+        if found.module.partition(".")[0] in roots and hasattr(conn, "cursor"):
+            return found
+    return None

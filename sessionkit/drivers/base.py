@@ -1,0 +1,326 @@
+"""The driver contract, with defaults that suit any PEP 249 module; transaction status; capabilities.
+
+A driver file says how one DB-API module connects, what state a connection is in, the words that begin a
+transaction, and what its errors mean. It imports its module only when it connects.
+"""
+
+from __future__ import annotations
+
+from .. import errors
+from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
+from ..errors import Diagnosis, lookup
+from ..lexicon import Lexicon
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+    from typing import Any, ClassVar
+
+    from ..url import URL
+
+__all__ = ["ACTIVE", "BROKEN", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD", "Driver"]
+
+ISOLATION_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+"""The SQL standard's levels, weakest first: one spelling for all databases."""
+
+SQLSTATES: dict[object, type[errors.Error]] = {
+    "23505": errors.UniqueViolation,
+    "23503": errors.ForeignKeyViolation,
+    "23001": errors.ForeignKeyViolation,
+    "23502": errors.NotNullViolation,
+    "23514": errors.CheckViolation,
+    "40P01": errors.DeadlockError,
+    "40001": errors.SerializationError,
+    "40003": errors.CommitUnknownError,
+    "08007": errors.CommitUnknownError,
+    "55P03": errors.LockTimeoutError,
+    "57014": errors.QueryCancelledError,
+    "25006": errors.ReadOnlyError,
+    "25P02": errors.TransactionAbortedError,
+    "25P03": errors.DisconnectionError,
+    "57P01": errors.DisconnectionError,
+    "57P02": errors.DisconnectionError,
+    "57P03": errors.DisconnectionError,
+    "57P05": errors.DisconnectionError,
+    "53300": errors.TooManyConnectionsError,
+    "53400": errors.TooManyConnectionsError,
+    "08": errors.DisconnectionError,
+    "0A": errors.NotSupportedError,
+    "21": errors.ProgrammingError,
+    "22": errors.DataError,
+    "23": errors.IntegrityError,
+    "25": errors.InternalError,
+    "26": errors.ProgrammingError,
+    "28": errors.OperationalError,
+    "2D": errors.InternalError,
+    "34": errors.OperationalError,
+    "3D": errors.OperationalError,
+    "3F": errors.ProgrammingError,
+    "40": errors.OperationalError,
+    "42": errors.ProgrammingError,
+    "53": errors.OperationalError,
+    "54": errors.OperationalError,
+    "55": errors.OperationalError,
+    "57": errors.OperationalError,
+    "58": errors.OperationalError,
+    "XX": errors.InternalError,
+}
+"""SQLSTATEs and their classes (first two characters), the standard's and PostgreSQL's, to our errors."""
+
+_PEP249: dict[str, type[errors.Error]] = {
+    cls.__name__: cls
+    for cls in (
+        errors.InterfaceError, errors.DatabaseError, errors.DataError, errors.OperationalError,
+        errors.IntegrityError, errors.InternalError, errors.ProgrammingError, errors.NotSupportedError, errors.Error,
+    )
+}  # fmt: skip
+
+
+def spelled(isolation_level: str | None) -> str | None:
+    """
+    Return an isolation level in the standard's spelling; case, `_` and `-` do not matter.
+
+    Raises:
+        ArgumentError: the standard has no such level; the text lists those there are.
+    """
+    if isolation_level is None:
+        return None
+    words = " ".join(str(isolation_level).upper().replace("_", " ").replace("-", " ").split())
+    if words not in ISOLATION_LEVELS:
+        hint = "; for statements outside a transaction use engine.execute()" if words == "AUTOCOMMIT" else ""
+        raise errors.ArgumentError(
+            f"unknown isolation level {isolation_level!r} (known: {', '.join(ISOLATION_LEVELS)}){hint}"
+        )
+    return words
+
+
+class Driver:
+    """
+    One DB-API module, as sessionkit needs it. Subclass it, set the class attributes, override what differs.
+
+    `name` is for messages, `schemes` the URL schemes it serves, `module` the DB-API module's name, `extra`
+    what to install for it, `lexicon` the server's lexical rules. A driver holds no state of a connection, so one
+    object serves all threads.
+    """
+
+    name: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
+    module: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+    lexicon: ClassVar[Lexicon] = Lexicon()
+    identifier_quote: ClassVar[str] = '"'
+    isolation_levels: ClassVar[tuple[str, ...]] = ISOLATION_LEVELS
+    """The levels that the server has; a weaker one that is asked for is raised to the next of these."""
+    returning: ClassVar[bool] = False
+    """Whether INSERT … RETURNING brings a generated key; else the cursor's lastrowid does."""
+    for_update: ClassVar[str] = " FOR UPDATE"
+    """What a SELECT ends with to lock its row; '' where writing transactions exclude each other anyway."""
+    autocommit: ClassVar[bool] = False
+    """Whether the connections that `connect` makes commit each statement by themselves until `begin` says otherwise."""
+    may_commit_implicitly: ClassVar[bool] = True
+    """Whether a statement that commits by itself may run where nothing was written before it."""
+    in_step_after_error: ClassVar[bool] = False
+    """Whether the wire is still in step after an exception that is not the driver's own (a bad value)."""
+    spellings: ClassVar[tuple[str, ...]] = ()
+    """The names after `scheme+` that mean this driver."""
+
+    # -- connecting
+
+    def dbapi(self) -> ModuleType:
+        """
+        Import and return the DB-API module.
+
+        Raises:
+            InterfaceError: it is not installed; the text says what to install.
+        """
+        from importlib import import_module
+
+        try:
+            return import_module(self.module)
+        except ImportError as exc:
+            how = (
+                f"pip install 'dbapi-sessionkit[{self.extra}]'"
+                if self.extra
+                else f"install the package that has {self.module}"
+            )
+            raise errors.InterfaceError(
+                f"{self.name} needs the module {self.module}, which cannot be imported ({type(exc).__name__}); {how}"
+            ) from exc
+
+    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """Open a connection. `options` are the engine's further arguments, which win over the URL's."""
+        return self.dbapi().connect(**self.arguments(url, options))
+
+    def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments for the module's `connect`: user, password, host, port, database, query, options."""
+        parts = {
+            "user": url.username,
+            "password": url.password,
+            "host": url.host,
+            "port": url.port,
+            "database": url.database,
+        }
+        return {**{key: value for key, value in parts.items() if value is not None}, **url.query, **options}
+
+    def check(self, url: URL, options: Mapping[str, Any]) -> None:
+        """Refuse a URL or options that can never work, without I/O."""
+
+    def close(self, conn: Any) -> None:
+        """Close a connection; a second time does nothing, and a broken one raises nothing worth telling."""
+        try:
+            conn.close()
+        except Exception as exc:
+            if self.diagnose(exc) is None:
+                raise
+
+    def is_shared_memory(self, url: URL) -> bool:
+        """Tell whether every connection to `url` is a database of its own, so that the pool must keep one for ever."""
+        return False
+
+    # -- state
+
+    def status(self, conn: Any) -> int:
+        """Return IDLE, ACTIVE, INERROR, BROKEN or UNTOLD, without a round trip."""
+        return UNTOLD
+
+    def status_after_error(self, conn: Any) -> int:
+        """Return the status after a failed statement, with a round trip where nothing else tells the truth."""
+        return self.status(conn)
+
+    def fileno(self, conn: Any) -> int | None:
+        """Return the socket to poll for a hang-up while the connection is idle, or None."""
+        return None
+
+    def ping(self, conn: Any) -> None:
+        """Make a round trip, and raise when the connection is dead. No transaction may be left open."""
+        cursor = conn.cursor()
+        try:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+        finally:
+            cursor.close()
+        conn.rollback()
+
+    def clean(self, conn: Any) -> bool:
+        """Make a connection that comes home idle and empty; False when it cannot be, or is in doubt."""
+        status = self.status(conn)
+        if status == IDLE:
+            return True
+        if status == BROKEN:
+            return False
+        self.rollback(conn)
+        return self.status(conn) in (IDLE, UNTOLD)
+
+    # -- statements
+
+    def cursor(self, conn: Any) -> Any:
+        """Return a cursor that yields plain tuples."""
+        return conn.cursor()
+
+    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
+        """Run one statement; `parameters` is None when there are none, and the text must then reach the server as it is."""
+        if parameters is None:
+            cursor.execute(sql)
+        else:
+            cursor.execute(sql, parameters)
+
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """Run one statement for each row of parameters, in the fastest portable form."""
+        cursor.executemany(sql, rows)
+
+    def lastrowid(self, cursor: Any) -> int | None:
+        """Return the key that the last INSERT generated, or None."""
+        return getattr(cursor, "lastrowid", None) or None
+
+    def commits_implicitly(self, words: tuple[str, ...]) -> bool:
+        """Tell whether a statement that starts with these words commits the open transaction by itself."""
+        return False
+
+    # -- transactions
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """
+        Begin a transaction; return True when it is open now, False when the next statement opens it.
+
+        `write` says that it will write, for databases that take the lock at once. The default suits PEP 249's
+        implicit begin, and knows the standard's SET TRANSACTION.
+        """
+        if isolation_level or read_only:
+            self.run(conn, self.set_transaction(isolation_level, read_only))
+        return False
+
+    def level(self, wanted: str) -> str:
+        """Return the weakest isolation level of this server that is at least as strong as `wanted`."""
+        wish = ISOLATION_LEVELS.index(wanted)
+        return next(
+            (level for level in ISOLATION_LEVELS[wish:] if level in self.isolation_levels), ISOLATION_LEVELS[-1]
+        )
+
+    def set_transaction(self, isolation_level: str | None, read_only: bool) -> str:
+        """Return the standard's SET TRANSACTION statement."""
+        modes = [f"ISOLATION LEVEL {isolation_level}"] * bool(isolation_level) + ["READ ONLY"] * read_only
+        return f"SET TRANSACTION {', '.join(modes)}"
+
+    def restore(self, conn: Any) -> None:
+        """Undo what `begin` set for a read-only or isolated transaction, where it outlives the transaction."""
+
+    def commit(self, conn: Any) -> None:
+        """Commit, and raise when nothing was committed."""
+        conn.commit()
+
+    def rollback(self, conn: Any) -> None:
+        """Roll back."""
+        conn.rollback()
+
+    def savepoint(self, conn: Any, name: str) -> None:
+        """Set a savepoint."""
+        self.run(conn, f"SAVEPOINT {name}")
+
+    def release(self, conn: Any, name: str) -> None:
+        """Release a savepoint, keeping its work."""
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+
+    def rollback_to(self, conn: Any, name: str) -> None:
+        """Undo back to a savepoint, and release it."""
+        self.run(conn, f"ROLLBACK TO SAVEPOINT {name}")
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+
+    def run(self, conn: Any, words: str) -> None:
+        """Run words that return nothing."""
+        cursor = conn.cursor()
+        try:
+            cursor.execute(words)
+        finally:
+            cursor.close()
+
+    def always_open(self, conn: Any) -> bool:
+        """Tell whether a *given* connection has a transaction open at all times, so that the status says nothing."""
+        return False
+
+    # -- what it is
+
+    def describe(self, conn: Any) -> dict[str, str]:
+        """Return what a person wants to know of a connection: versions, isolation. With round trips."""
+        return {"driver": f"{self.module} {getattr(self.dbapi(), '__version__', 'of unknown version')}"}
+
+    def hazards(self, conn: Any) -> list[tuple[str, str]]:
+        """Return known hazards of this driver and server, each with what to do."""
+        return []
+
+    # -- errors
+
+    def owns(self, exc: BaseException) -> bool:
+        """Tell whether an exception is of this DB-API module."""
+        root = self.module.partition(".")[0]
+        return any(cls.__module__.partition(".")[0] == root for cls in type(exc).__mro__)
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None:
+        """Say what a driver's exception means, or None when it is not the driver's. The text must hold no value."""
+        if not self.owns(exc):
+            return None
+        sqlstate = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+        fallback = next(
+            (_PEP249[cls.__name__] for cls in type(exc).__mro__ if cls.__name__ in _PEP249), errors.DatabaseError
+        )
+        return Diagnosis(lookup(SQLSTATES, sqlstate, (sqlstate or "")[:2], default=fallback), sqlstate)

@@ -1,0 +1,178 @@
+"""PostgreSQL through psycopg 3: autocommit connections, and BEGIN … COMMIT as words."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..errors import Diagnosis, lookup
+from ..lexicon import Lexicon
+from .base import ACTIVE, BROKEN, IDLE, INERROR, SQLSTATES, Driver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..url import URL
+
+# libpq's PQtransactionStatus: idle, a command is running, in a transaction, in a failed one, unknown
+_STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
+# classes whose primary message names objects of the schema and never a value (details are never shown)
+_VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")
+# all failures to connect come without SQLSTATE (FATAL in the server's text): judged by text, in libpq's English
+_CONNECTING: tuple[tuple[str, type[errors.Error], str], ...] = (
+    ("too many clients", errors.TooManyConnectionsError, "the server has too many clients"),
+    ("remaining connection slots", errors.TooManyConnectionsError, "the server's connection slots are taken"),
+    ("too many connections", errors.TooManyConnectionsError, "too many connections"),
+    ("authentication failed", errors.OperationalError, "the server refused the user or the password"),
+    ("no password supplied", errors.OperationalError, "the server wants a password and got none"),
+    ("no pg_hba.conf entry", errors.OperationalError, "the server's pg_hba.conf has no entry for this user and host"),
+    ("role ", errors.OperationalError, "the server has no such role"),
+    ("starting up", errors.DisconnectionError, "the server is starting up"),
+    ("shutting down", errors.DisconnectionError, "the server is shutting down"),
+    ("could not translate host name", errors.DisconnectionError, "the host name is not known"),
+    ("failed to resolve host", errors.DisconnectionError, "the host name is not known"),
+    ("Connection refused", errors.DisconnectionError, "nobody listens there (connection refused)"),
+    ("timeout", errors.DisconnectionError, "no answer in time"),
+)
+
+
+class Psycopg(Driver):
+    """psycopg 3. In autocommit mode a statement alone is one round trip; BEGIN is sent when a transaction is wanted."""
+
+    name = "psycopg"
+    schemes = ("postgresql", "postgres", "postgis", "cockroachdb")
+    module = "psycopg"
+    extra = "postgres"
+    spellings = ("psycopg", "psycopg3", "psycopg_binary")
+    autocommit = True
+    lexicon = Lexicon("format", dollar=True, nested=True)
+    isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    returning = True
+
+    # -- connecting
+
+    def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
+        """libpq's names; several hosts go to it as lists (libpq, 34.1.1.3 Specifying Multiple Hosts)."""
+        given: dict[str, Any] = {"autocommit": True}
+        given |= {
+            key: part
+            for key, part in (("user", url.username), ("password", url.password), ("dbname", url.database))
+            if part is not None
+        }
+        if url.host and "," in url.host:
+            places = [_host_port(place) for place in url.host.split(",")]
+            given["host"] = ",".join(host for host, _ in places)
+            given["port"] = ",".join(port for _, port in places)
+        else:
+            given |= {key: value for key, value in (("host", url.host), ("port", url.port)) if value}
+        return {**given, **url.query, **options, "autocommit": True}
+
+    def close(self, conn: Any) -> None:
+        """psycopg's close is idempotent and sends the goodbye that the server expects."""
+        conn.close()
+
+    # -- state
+
+    def status(self, conn: Any) -> int:
+        """libpq knows the transaction's status from the last answer."""
+        return _STATUS[conn.pgconn.transaction_status]
+
+    def fileno(self, conn: Any) -> int | None:
+        """libpq's socket."""
+        return int(conn.pgconn.socket)
+
+    def ping(self, conn: Any) -> None:
+        """An empty query is the cheapest round trip."""
+        conn.execute("")
+
+    # -- statements
+
+    def cursor(self, conn: Any) -> Any:
+        """Return a client cursor that yields tuples, whatever the connection's factories."""
+        from psycopg.rows import tuple_row
+
+        return conn.cursor(row_factory=tuple_row)
+
+    def lastrowid(self, cursor: Any) -> int | None:
+        """PostgreSQL has RETURNING instead."""
+        return None
+
+    # -- transactions
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """BEGIN with its modes; a given connection that begins by itself gets SET TRANSACTION as its first statement."""
+        if not conn.autocommit:
+            return super().begin(conn, isolation_level, read_only, write)
+        words = "BEGIN"
+        if isolation_level:
+            words += f" ISOLATION LEVEL {isolation_level}"
+        self.run(conn, words + " READ ONLY" if read_only else words)
+        return True
+
+    def commit(self, conn: Any) -> None:
+        """
+        COMMIT, and look at the answer: the server says ROLLBACK, and no error, when there was nothing left to keep.
+
+        Source: PostgreSQL's protocol, COMMIT in a failed transaction block.
+        """
+        cursor = conn.cursor()
+        try:
+            cursor.execute("COMMIT")
+            answer = cursor.statusmessage
+        finally:
+            cursor.close()
+        if answer == "ROLLBACK":
+            raise errors.TransactionAbortedError("the server rolled back instead of committing")
+
+    # -- what it is
+
+    def describe(self, conn: Any) -> dict[str, str]:
+        """Versions and the default isolation."""
+        import psycopg
+
+        isolation = conn.execute("SHOW default_transaction_isolation").fetchone()[0]
+        version = conn.execute("SHOW server_version").fetchone()[0]
+        return {
+            "driver": f"psycopg {psycopg.__version__}, libpq {psycopg.pq.version()}",
+            "server": f"PostgreSQL {version}",
+            "isolation": isolation.upper(),
+        }
+
+    # -- errors
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None:
+        """By SQLSTATE; without one the connection is gone, or was never made."""
+        if not self.owns(exc):
+            return None
+        sqlstate = getattr(exc, "sqlstate", None)
+        if sqlstate is None:
+            return self._without_sqlstate(exc)
+        primary = getattr(getattr(exc, "diag", None), "message_primary", None) or ""
+        text = " ".join(primary.split()) if sqlstate[:2] in _VOUCHED else ""
+        fallback = super().diagnose(exc)
+        default = fallback.error if fallback else errors.DatabaseError
+        return Diagnosis(lookup(SQLSTATES, sqlstate, sqlstate[:2], default=default), sqlstate, text=text)
+
+    def _without_sqlstate(self, exc: BaseException) -> Diagnosis | None:
+        text = str(exc)
+        names = {cls.__name__ for cls in type(exc).__mro__}
+        if "OperationalError" in names:
+            for part, error, told in _CONNECTING:
+                if part in text:
+                    return Diagnosis(error, text=told)
+            if "FATAL:" in text and "does not exist" in text:
+                return Diagnosis(errors.OperationalError, text="the server has no such database")
+            return Diagnosis(
+                errors.DisconnectionError, text="the connection to the server is lost or could not be made"
+            )
+        if "InterfaceError" in names and "closed" in text:
+            return Diagnosis(errors.DisconnectionError, text="the connection is closed")
+        return super().diagnose(exc)
+
+
+def _host_port(place: str) -> tuple[str, str]:
+    host, _, port = place.rpartition(":") if not place.endswith("]") and ":" in place else (place, "", "")
+    return host.strip("[]"), port or "5432"
+
+
+driver = Psycopg()

@@ -1,0 +1,269 @@
+"""MySQL and MariaDB through PyMySQL: autocommit off, so that the first statement begins by itself."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..errors import ArgumentError, Diagnosis, lookup
+from ..lexicon import Lexicon
+from .base import ACTIVE, BROKEN, IDLE, Driver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..url import URL
+
+_IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of the OK packet
+
+# mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)
+CODES: dict[object, type[errors.Error]] = {
+    **dict.fromkeys((1062, 1586, 1859, 1022), errors.UniqueViolation),
+    **dict.fromkeys((1451, 1452, 1216, 1217, 1557, 1761, 1762), errors.ForeignKeyViolation),
+    **dict.fromkeys((1048, 1364, 1121, 1263), errors.NotNullViolation),
+    **dict.fromkeys((4025, 3819), errors.CheckViolation),
+    1213: errors.DeadlockError,
+    **dict.fromkeys((1020, 8002, 8005, 8022, 8028, 9007), errors.SerializationError),
+    **dict.fromkeys((1205, 3572), errors.LockTimeoutError),
+    **dict.fromkeys((1317, 1969, 3024, 1968, 1028), errors.QueryCancelledError),
+    **dict.fromkeys((1290, 1792, 1836, 1047, 1874), errors.ReadOnlyError),
+    **dict.fromkeys((1040, 1203, 1226, 9001, 9002, 9003, 9004, 9005, 9006), errors.TooManyConnectionsError),
+    **dict.fromkeys(
+        (2002, 2003, 2006, 2013, 2014, 2055, 1053, 1927, 4031, 1152, 1158, 1159, 1160, 1161), errors.DisconnectionError
+    ),
+    1180: errors.CommitUnknownError,
+    **dict.fromkeys((1044, 1045, 1049, 1698, 1130), errors.OperationalError),
+    **dict.fromkeys(
+        (
+            1064,
+            1065,
+            1146,
+            1054,
+            1051,
+            1052,
+            1050,
+            1060,
+            1061,
+            1091,
+            1109,
+            1110,
+            1136,
+            1149,
+            1142,
+            1143,
+            1305,
+            1318,
+            1304,
+        ),
+        errors.ProgrammingError,
+    ),
+    **dict.fromkeys((1264, 1265, 1366, 1406, 1292, 1690, 1365, 1367, 1411, 1416), errors.DataError),
+    **dict.fromkeys((1235, 1295, 1178, 1112), errors.NotSupportedError),
+}
+# codes whose text names objects of the schema and never a value
+_VOUCHED = frozenset(
+    (1048, 1364, 1451, 1452, 4025, 3819, 1213, 1205, 3572, 1020, 1146, 1054, 1051, 1052, 1050, 1060, 1061, 1091, 1109, 1136,
+     1290, 1792, 1836, 1040, 1203, 1205, 1317, 1969, 3024, 1927, 4031, 1053, 1049, 1305)
+)  # fmt: skip
+_COMMITTING = frozenset(
+    [
+        "ALTER",
+        "CREATE",
+        "DROP",
+        "RENAME",
+        "TRUNCATE",
+        "GRANT",
+        "REVOKE",
+        "LOCK",
+        "UNLOCK",
+        "ANALYZE",
+        "CHECK",
+        "OPTIMIZE",
+        "REPAIR",
+        "CACHE",
+        "FLUSH",
+        "RESET",
+        "INSTALL",
+        "UNINSTALL",
+    ]
+)
+
+
+class PyMySQL(Driver):
+    """PyMySQL. A unit of work of one statement is two round trips: the statement and COMMIT."""
+
+    name = "pymysql"
+    schemes = ("mysql", "mariadb", "mysql2", "tidb")
+    module = "pymysql"
+    extra = "mysql"
+    spellings = ("pymysql",)
+    identifier_quote = "`"
+    lexicon = Lexicon("format", backslash=True, hash=True, backtick=True, empty_set="SELECT NULL FROM DUAL WHERE FALSE")
+
+    # -- connecting
+
+    def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
+        """utf8mb4, and rowcount as rows found rather than rows changed (CLIENT.FOUND_ROWS), as on other databases."""
+        given = super().arguments(url, options)
+        for key in ("connect_timeout", "read_timeout", "write_timeout", "port"):
+            if isinstance(given.get(key), str):
+                given[key] = _number(key, given[key])
+        flags = self.dbapi().constants.CLIENT.FOUND_ROWS | int(given.pop("client_flag", 0))
+        return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
+
+    def close(self, conn: Any) -> None:
+        """A second close raises in PyMySQL, and so does one on a broken socket."""
+        if conn.open:
+            super().close(conn)
+
+    # -- state
+
+    def status(self, conn: Any) -> int:
+        """The flag of the last OK packet; an unfinished unbuffered result is a command under way."""
+        if conn._sock is None:
+            return BROKEN
+        unread = conn._result
+        if unread is not None and unread.unbuffered_active:
+            return BROKEN
+        return ACTIVE if conn.server_status & _IN_TRANSACTION else IDLE
+
+    def status_after_error(self, conn: Any) -> int:
+        """An error packet carries no flag; COM_PING brings the true one."""
+        if self.status(conn) == BROKEN:
+            return BROKEN
+        try:
+            conn.ping(reconnect=False)
+        except Exception as exc:
+            if self.diagnose(exc) is None:
+                raise
+            return BROKEN
+        return self.status(conn)
+
+    def fileno(self, conn: Any) -> int | None:
+        """PyMySQL's socket."""
+        sock = conn._sock
+        return None if sock is None else int(sock.fileno())
+
+    def ping(self, conn: Any) -> None:
+        """Never with reconnect: it would lose a transaction silently."""
+        conn.ping(reconnect=False)
+
+    # -- statements
+
+    def cursor(self, conn: Any) -> Any:
+        """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
+        from pymysql.cursors import Cursor
+
+        return conn.cursor(Cursor)
+
+    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
+        """PyMySQL writes an unknown object as its str(): such values are refused here."""
+        if parameters is None:
+            cursor.execute(sql)
+        else:
+            cursor.execute(sql, self._checked(cursor, parameters))
+
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """PyMySQL joins the rows of INSERT … VALUES into few statements."""
+        cursor.executemany(sql, [self._checked(cursor, row) for row in rows])
+
+    def _checked(self, cursor: Any, row: Any) -> Any:
+        known = cursor.connection.encoders
+        if all(type(value) in known and not isinstance(value, (list, tuple, dict, set)) for value in row):
+            return row
+        return tuple([_plain(value, known) for value in row])
+
+    def commits_implicitly(self, words: tuple[str, ...]) -> bool:
+        """MySQL manual, Statements That Cause an Implicit Commit."""
+        if not words or words[0] not in _COMMITTING:
+            return words[:2] in (("SET", "PASSWORD"), ("LOAD", "INDEX"))
+        return not (words[0] in ("CREATE", "DROP") and words[1:2] == ("TEMPORARY",))
+
+    # -- transactions
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """
+        Nothing is sent unless a mode is asked for, or a given connection has autocommit on.
+
+        SET TRANSACTION holds for the next transaction only, which START TRANSACTION makes this one.
+        """
+        if not (isolation_level or read_only or conn.get_autocommit()):
+            return False
+        if isolation_level:
+            self.run(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation_level}")
+        self.run(conn, "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
+        return True
+
+    # -- what it is
+
+    def describe(self, conn: Any) -> dict[str, str]:
+        """Versions and the default isolation."""
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT VERSION(), @@SESSION.tx_isolation"
+                if "MariaDB" in conn.get_server_info()
+                else "SELECT VERSION(), @@SESSION.transaction_isolation"
+            )
+            version, isolation = cursor.fetchone()
+        conn.rollback()
+        number = ".".join(map(str, self.dbapi().VERSION[:3]))
+        kind = "MariaDB" if "mariadb" in version.lower() else "MySQL"
+        return {"driver": f"PyMySQL {number}", "server": f"{kind} {version}", "isolation": isolation.replace("-", " ")}
+
+    def hazards(self, conn: Any) -> list[tuple[str, str]]:
+        """PyMySQL before 1.2.4 quotes some values wrongly."""
+        if self.dbapi().VERSION[:3] < (1, 2, 4):
+            return [("this PyMySQL has known SQL-injection faults", "update to PyMySQL 1.2.4 or later")]
+        return []
+
+    # -- errors
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None:
+        """By errno; InterfaceError (0, '') is a connection that is closed."""
+        if not self.owns(exc):
+            return None
+        code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
+        found = super().diagnose(exc)
+        default = found.error if found else errors.DatabaseError
+        if not code:
+            gone = default is errors.InterfaceError or "Already closed" in str(exc)
+            return Diagnosis(
+                errors.DisconnectionError if gone else default, text="the connection is closed" if gone else ""
+            )
+        text = _safe_text(code, str(exc.args[1]) if len(exc.args) > 1 else "")
+        if code == 1105 and "(errno 1213)" in str(exc):  # Vitess
+            return Diagnosis(errors.DeadlockError, code=code)
+        return Diagnosis(lookup(CODES, code, default=default), code=code, text=text)
+
+
+def _safe_text(code: int, text: str) -> str:
+    if code in _VOUCHED:
+        return text
+    if code == 1062:  # "Duplicate entry '…' for key '…'": the value first, the key's name last
+        return "duplicate entry for key " + text.rpartition(" for key ")[2]
+    return "syntax error" if code == 1064 else ""
+
+
+def _plain(value: object, known: Mapping[type, object]) -> object:
+    """Return a value as PyMySQL writes it faithfully, or raise TypeError, which arrives as DataError."""
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        raise TypeError(f"a {type(value).__name__} is no value for MySQL; expand a list with :*name")
+    if type(value) in known:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    for number in (bool, int, float):
+        if isinstance(value, number):
+            return number(value)
+    raise TypeError(f"PyMySQL has no form for {type(value).__name__}")
+
+
+def _number(key: str, text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentError(f"{key} is a whole number (seconds), got something else in the URL's query")
+    return int(text)
+
+
+driver = PyMySQL()

@@ -1,0 +1,273 @@
+"""SQLite through the standard library's sqlite3: driver-level autocommit, and BEGIN, COMMIT, ROLLBACK as words."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..errors import ArgumentError, Diagnosis, lookup
+from ..lexicon import Lexicon
+from .base import ACTIVE, BROKEN, IDLE, Driver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..url import URL
+
+# https://www.sqlite.org/rescode.html: extended codes first, then primary ones (the low eight bits)
+CODES: dict[object, type[errors.Error]] = {
+    2067: errors.UniqueViolation,
+    1555: errors.UniqueViolation,
+    2579: errors.UniqueViolation,
+    787: errors.ForeignKeyViolation,
+    1299: errors.NotNullViolation,
+    275: errors.CheckViolation,
+    517: errors.SerializationError,
+    19: errors.IntegrityError,
+    1: errors.ProgrammingError,
+    3: errors.OperationalError,
+    5: errors.LockTimeoutError,
+    6: errors.LockTimeoutError,
+    7: errors.OperationalError,
+    8: errors.ReadOnlyError,
+    9: errors.QueryCancelledError,
+    10: errors.OperationalError,
+    11: errors.OperationalError,
+    13: errors.OperationalError,
+    14: errors.DisconnectionError,
+    17: errors.OperationalError,
+    18: errors.DataError,
+    20: errors.DataError,
+    21: errors.InterfaceError,
+    23: errors.OperationalError,
+    25: errors.ProgrammingError,
+    26: errors.OperationalError,
+}
+_OWN_OPTIONS = ("busy_timeout", "foreign_keys", "journal_mode", "mode", "vfs", "uri", "cache", "immutable", "nolock")
+_IN_URI = ("mode", "vfs", "cache", "immutable", "nolock")
+_SWITCH = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+
+
+class SQLite(Driver):
+    """sqlite3. Connections are made for any thread: the pool lends each to one at a time (threadsafety 3)."""
+
+    name = "sqlite3"
+    schemes = ("sqlite", "sqlite3")
+    module = "sqlite3"
+    spellings = ("sqlite3", "pysqlite", "sqlite")
+    autocommit = True
+    lexicon = Lexicon("qmark", backtick=True, bracket=True, empty_set="")
+    isolation_levels = ("SERIALIZABLE",)
+    for_update = ""
+    in_step_after_error = True
+
+    @property
+    def returning(self) -> bool:  # type: ignore[override]
+        """RETURNING came with SQLite 3.35."""
+        return bool(self.dbapi().sqlite_version_info >= (3, 35))
+
+    # -- connecting
+
+    def check(self, url: URL, options: Mapping[str, Any]) -> None:
+        """Refuse a host, and query keys that SQLite does not know."""
+        unknown = [key for key in url.query if key not in _OWN_OPTIONS]
+        if unknown:
+            raise ArgumentError(
+                f"unknown in a sqlite URL's query: {', '.join(unknown)} (known: {', '.join(_OWN_OPTIONS)})"
+            )
+
+    def is_shared_memory(self, url: URL) -> bool:
+        """A `:memory:` or unnamed database lives in its one connection."""
+        return (
+            not url.database
+            or url.database == ":memory:"
+            or url.database == "file::memory:"
+            or url.query.get("mode") == "memory"
+        )
+
+    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """
+        Open a database file, or one in memory, with `foreign_keys` on, `busy_timeout` (seconds, 5) and WAL.
+
+        `journal_mode=None` leaves the file's journal mode alone; another word sets it instead of WAL.
+        """
+        settings: dict[str, Any] = {**url.query, **options}
+        own = {key: settings.pop(key) for key in _OWN_OPTIONS if key in settings}
+        path, uri = _path(url, own)
+        conn = self.dbapi().connect(
+            path,
+            **{
+                "timeout": float(own.get("busy_timeout", 5.0)), "isolation_level": None,
+                "check_same_thread": False, "uri": uri, "cached_statements": 256, **settings,
+            },
+        )  # fmt: skip
+        try:
+            conn.execute(f"PRAGMA foreign_keys = {'ON' if _switch(own.get('foreign_keys', True)) else 'OFF'}")
+            self._set_journal(conn, own.get("journal_mode", "wal"), url)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def _set_journal(self, conn: Any, wanted: str | None, url: URL) -> None:
+        """Set the journal mode where it is not so already and can be: not in memory, not on a read-only file."""
+        if wanted in (None, "", "keep") or self.is_shared_memory(url):
+            return
+        word = str(wanted).upper()
+        if word not in ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"):
+            raise ArgumentError(
+                f"unknown journal_mode {wanted!r} (wal, delete, truncate, persist, memory, off; None leaves it alone)"
+            )
+        if conn.execute("PRAGMA journal_mode").fetchone()[0].upper() == word:
+            return
+        try:
+            conn.execute(f"PRAGMA journal_mode = {word}").fetchall()
+        except self.dbapi().OperationalError as exc:
+            if (getattr(exc, "sqlite_errorcode", 0) & 0xFF) not in (
+                5,
+                8,
+                14,
+            ):  # in use, read-only, no place for a journal
+                raise
+
+    def close(self, conn: Any) -> None:
+        """Roll back first: an unfinished statement keeps its lock after close()."""
+        try:
+            conn.rollback()
+        except Exception as exc:
+            if self.diagnose(exc) is None:
+                raise
+        conn.close()
+
+    # -- state
+
+    def status(self, conn: Any) -> int:
+        """SQLite's own autocommit flag says whether a transaction is open."""
+        try:
+            return ACTIVE if conn.in_transaction else IDLE
+        except self.dbapi().ProgrammingError:
+            return BROKEN
+
+    def cursor(self, conn: Any) -> Any:
+        """Return a cursor that yields tuples, whatever the connection's row_factory."""
+        cursor = conn.cursor()
+        if conn.row_factory is not None:
+            cursor.row_factory = None
+        return cursor
+
+    def ping(self, conn: Any) -> None:
+        """Nothing can have hung up."""
+        conn.execute("SELECT 1").fetchall()
+
+    # -- transactions
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """BEGIN IMMEDIATE for what will write: a deferred transaction that reads first cannot always be upgraded."""
+        if read_only:
+            conn.execute("PRAGMA query_only = ON")
+        if getattr(conn, "autocommit", True) is False:
+            return True  # Python 3.12's PEP 249 mode: a given connection that always has one open
+        conn.execute("BEGIN IMMEDIATE" if write and not read_only else "BEGIN")
+        return True
+
+    def restore(self, conn: Any) -> None:
+        """`query_only` outlives the transaction."""
+        conn.execute("PRAGMA query_only = OFF")
+
+    def commit(self, conn: Any) -> None:
+        """Send COMMIT as a word: `conn.commit()` does nothing under `autocommit=True`."""
+        if getattr(conn, "autocommit", True) is False:
+            conn.commit()
+        else:
+            conn.execute("COMMIT")
+
+    def rollback(self, conn: Any) -> None:
+        """Roll back; no round trip, so it is cheap to be sure."""
+        if getattr(conn, "autocommit", True) is False:
+            conn.rollback()
+        elif conn.in_transaction:
+            conn.execute("ROLLBACK")
+
+    def run(self, conn: Any, words: str) -> None:
+        """Run words that return nothing."""
+        conn.execute(words).close()
+
+    def always_open(self, conn: Any) -> bool:
+        """
+        Under `autocommit=False` a transaction is always open; whether it holds work cannot be told once rows changed.
+
+        Raises:
+            ArgumentError: such a connection has changed rows, so the session might commit what is not its own.
+        """
+        if getattr(conn, "autocommit", True) is not False:
+            return False
+        if conn.total_changes:
+            raise ArgumentError(
+                "a sqlite3 connection with autocommit=False has changed rows, and SQLite cannot tell whether they "
+                "are committed; commit or roll back, set conn.autocommit = True, then give it to the session"
+            )
+        return True
+
+    # -- what it is
+
+    def describe(self, conn: Any) -> dict[str, str]:
+        """Versions, journal mode and isolation."""
+        journal = conn.execute("PRAGMA journal_mode").fetchone()[0]
+        return {
+            "driver": "sqlite3 of the standard library",
+            "server": f"SQLite {self.dbapi().sqlite_version}, journal mode {journal}",
+            "isolation": "SERIALIZABLE",
+        }
+
+    def hazards(self, conn: Any) -> list[tuple[str, str]]:
+        """SQLite's WAL-reset bug: 3.7.0 to 3.51.2, mended in 3.51.3 and, back-ported, in 3.44.6 and 3.50.7."""
+        version = self.dbapi().sqlite_version_info[:3]
+        mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+        journal = conn.execute("PRAGMA journal_mode").fetchone()[0]
+        if mended or journal != "wal":
+            return []
+        return [(
+            f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug: two connections that write can, rarely, corrupt the file",
+            "update SQLite to 3.51.3 (or 3.50.7, 3.44.6), or add ?journal_mode=delete to the URL",
+        )]  # fmt: skip
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None:
+        """Use SQLite's extended error code; what has none comes from the module itself."""
+        if not self.owns(exc):
+            return None
+        code = getattr(exc, "sqlite_errorcode", None)
+        if code is None:
+            found = super().diagnose(exc)
+            if found is not None and found.error is errors.ProgrammingError and "closed database" in str(exc):
+                return Diagnosis(errors.DisconnectionError, text="the connection is closed")
+            return found
+        return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=_safe_text(exc, code))
+
+
+def _safe_text(exc: BaseException, code: int) -> str:
+    """SQLite's texts name tables and columns; only RAISE() in a trigger brings text that may hold values."""
+    return "" if code & 0xFF == 19 and code not in CODES else str(exc)
+
+
+def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the path for `sqlite3.connect`, and whether it is a URI."""
+    path = url.database or ":memory:"
+    extra = {key: own[key] for key in _IN_URI if key in own}
+    if not path.startswith("file:") and not extra:
+        return path, False
+    from urllib.parse import quote, urlencode
+
+    head = path if path.startswith("file:") else "file:" + quote(path)
+    return head + (("&" if "?" in head else "?") + urlencode(extra) if extra else ""), True
+
+
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    found = _SWITCH.get(str(value).lower())
+    if found is None:
+        raise ArgumentError(f"foreign_keys is on or off, got {value!r}")
+    return found
+
+
+driver = SQLite()

@@ -1,0 +1,342 @@
+"""The engine: a URL, its driver and a pool as one thing, which makes sessions."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import drivers, errors
+from .drivers.base import Driver, spelled
+from .errors import ArgumentError, map_error
+from .events import ConnectionEvent, Listeners, log_statement
+from .link import Link
+from .params import Compiler
+from .pool import Pool
+from .results import Result
+from .retry import Retry, may_repeat
+from .session import Session
+from .url import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ._typing import Parameters
+    from .events import Event
+    from .rows import Row
+
+T = TypeVar("T")
+
+_running: ContextVar[bool] = ContextVar("sessionkit_running", default=False)
+
+
+class Engine:
+    """
+    A database as a program knows it: URL, driver and pool. Thread-safe; lives as long as the program.
+
+    Made by `create_engine()`. It opens its first connection when the first statement runs.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        driver: Driver,
+        *,
+        name: str = "",
+        pool_size: int = 5,
+        pool_timeout: float = 5.0,
+        pool_recycle: float | None = 1800.0,
+        pool_idle: float | None = 600.0,
+        isolation_level: str | None = None,
+        on_connect: Iterable[str | Callable[[Any], object]] = (),
+        on_return: Iterable[str | Callable[[Any], object]] = (),
+        echo: bool = False,
+        connect_args: dict[str, Any] | None = None,
+    ) -> None:
+        self.url = url
+        self.driver = driver
+        self.name = name
+        self.isolation_level = spelled(isolation_level)
+        self.compile = Compiler(driver.lexicon)
+        self.listeners = Listeners()
+        self.clock = perf_counter
+        self._connect_args = dict(connect_args or {})
+        self._on_connect = _actions(on_connect, "on_connect")
+        self._on_return = _actions(on_return, "on_return")
+        self._only: Any = None  # the one connection of a database in memory, kept until dispose()
+        self._in_memory = driver.is_shared_memory(url)
+        driver.check(url, self._connect_args)
+        if echo:
+            self.listeners.add(log_statement)
+        self.pool = Pool(
+            self._connect, close=self._close, clean=self._clean, fileno=driver.fileno, ping=driver.ping,
+            size=1 if self._in_memory else pool_size, timeout=pool_timeout,
+            recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
+        )  # fmt: skip
+
+    # -- making sessions
+
+    def session(self, **options: Any) -> Session:
+        """Return a new session on this database; the options are `Session`'s."""
+        return Session(self, **options)
+
+    @contextmanager
+    def begin(self, **options: Any) -> Iterator[Session]:
+        """Return a block that is a session and its transaction in one: `with engine.begin() as session`."""
+        with Session(self, **options) as session, session.begin():
+            yield session
+
+    def execute(self, statement: str, parameters: Parameters = None) -> Result[Row]:
+        """
+        Run one statement in a transaction of its own, in one round trip where the driver allows.
+
+        Statements that no transaction can hold (VACUUM, CREATE DATABASE) run here too.
+
+        Raises:
+            CommitUnknownError: the connection was lost while a writing statement ran.
+        """
+        compiled = self.compile(statement, parameters)
+        text, bound = compiled.bind(parameters)
+        link = Link(self, id(self))
+        try:
+            result: Result[Row] = Result(*link.execute_alone(compiled, text, bound), compiled.sql)
+        except BaseException as exc:
+            try:
+                link.undo()
+            except errors.Error as failed:
+                exc.add_note(f"while cleaning up: {failed}")
+            raise
+        return result
+
+    def run(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        attempts: int = 5,
+        timeout: float = 30.0,
+        idempotent: bool = False,
+        retry: Retry | None = None,
+        **options: Any,
+    ) -> T:
+        """
+        Run `fn(session, *args)` in a fresh session and transaction, and all of it again after errors that undid it.
+
+        `attempts` and `timeout` (seconds) bound it, or `retry` does. A commit with an unknown outcome is repeated
+        only when `fn` is `idempotent`. While it waits, it holds no connection. `options` are the session's.
+
+        Raises:
+            InvalidRequestError: inside another `run` of the same context, whose transaction it cannot see.
+            Error: the last error, with a note of how often it was tried.
+        """
+        return repeat(self.begin, fn, args, retry or Retry(attempts, timeout), idempotent, options)
+
+    def resolve(self, name: str | None) -> Engine:
+        """Return itself: an engine is the only database of its sessions, by its own name or by none."""
+        if name is not None and name != self.name:
+            raise ArgumentError(
+                f"unknown database {name!r}: this session is bound to one engine; bind it to a Registry for names"
+            )
+        return self
+
+    # -- what there is
+
+    def ping(self) -> float:
+        """Make a round trip on a pooled connection and return how long it took, in seconds."""
+        lease = self.pool.checkout()
+        try:
+            started = self.clock()
+            self.driver.ping(lease.conn)
+            took = self.clock() - started
+        except Exception as exc:
+            self.pool.discard(lease)
+            raise map_error(exc, self.driver) from exc
+        except BaseException:
+            self.pool.discard(lease)
+            raise
+        self.pool.checkin(lease)
+        return took
+
+    def inspect(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Return what a person wants to know (versions, isolation), and known hazards, each with what to do."""
+        lease = self.pool.checkout()
+        try:
+            return self.driver.describe(lease.conn), self.driver.hazards(lease.conn)
+        except Exception as exc:
+            raise map_error(exc, self.driver) from exc
+        finally:
+            self.pool.checkin(lease)
+
+    @property
+    def lender(self) -> Pool:
+        """The pool, as a session sees it."""
+        return self.pool
+
+    def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Tell `listener` of every statement, transaction word and connection; the function returned ends it."""
+        return self.listeners.add(listener)
+
+    def dispose(self) -> None:
+        """Close the idle connections, and those lent out when they come home. The engine can be used again."""
+        only, self._only = self._only, None
+        self.pool.dispose()
+        if only is not None:
+            self.driver.close(only)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.dispose()
+
+    def __repr__(self) -> str:
+        return f"<Engine: {self.name + ' ' if self.name else ''}{self.url}>"
+
+    # -- for the pool
+
+    def _connect(self) -> Any:
+        if self._only is not None:
+            return self._only
+        try:
+            conn = self.driver.connect(self.url, self._connect_args)
+        except errors.Error:
+            raise
+        except Exception as exc:
+            error = map_error(exc, self.driver)
+            error.add_note(f"connecting to {self.url}")
+            raise error from exc
+        try:
+            for action in self._on_connect:
+                self._act(action, conn)
+        except BaseException:
+            self.driver.close(conn)
+            raise
+        if self._in_memory:
+            self._only = conn
+        self._told("connect")
+        return conn
+
+    def _close(self, conn: Any) -> None:
+        if conn is self._only:
+            self.driver.rollback(conn)  # closing it would lose the database
+            return
+        self.driver.close(conn)
+        self._told("close")
+
+    def _clean(self, conn: Any) -> bool:
+        if not self._on_return:
+            return self.driver.clean(conn)
+        if not self.driver.clean(conn):
+            return False
+        for action in self._on_return:
+            self._act(action, conn)
+        return self.driver.clean(conn)
+
+    def _act(self, action: str | Callable[[Any], object], conn: Any) -> None:
+        """Do what the program wants done on a new or returning connection, and leave no transaction open."""
+        try:
+            if isinstance(action, str):
+                self.driver.run(conn, action)
+            else:
+                action(conn)
+            if not self.driver.clean(conn):
+                raise errors.InterfaceError("on_connect or on_return left the connection unusable")
+        except errors.Error:
+            raise
+        except Exception as exc:
+            raise map_error(exc, self.driver, action if isinstance(action, str) else None) from exc
+
+    def _told(self, what: str) -> None:
+        if self.listeners:
+            self.listeners.tell(ConnectionEvent(self.name, what))
+
+
+def repeat(
+    begin: Callable[..., Any],
+    fn: Callable[..., T],
+    args: tuple[Any, ...],
+    policy: Retry,
+    idempotent: bool,
+    options: dict[str, Any],
+) -> T:
+    """Run `fn` in the block that `begin` makes, again and again as the policy says: what engine and registry share."""
+    if _running.get():
+        raise errors.InvalidRequestError(
+            "run() inside another run(): the inner transaction could not be repeated alone"
+        )
+    started, attempt = policy.clock(), 0
+    while True:
+        attempt += 1
+        token = _running.set(True)
+        try:
+            with begin(**options) as session:
+                return fn(session, *args)
+        except errors.Error as exc:
+            failed = exc
+        finally:
+            _running.reset(token)
+        if not may_repeat(failed, idempotent) or not policy.wait(attempt, started):
+            if attempt > 1:
+                failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
+            raise failed
+        _log(attempt, failed)
+
+
+def create_engine(
+    url: str | URL,
+    *,
+    driver: str | Driver | None = None,
+    name: str = "",
+    pool_size: int = 5,
+    pool_timeout: float = 5.0,
+    pool_recycle: float | None = 1800.0,
+    pool_idle: float | None = 600.0,
+    isolation_level: str | None = None,
+    on_connect: Iterable[str | Callable[[Any], object]] = (),
+    on_return: Iterable[str | Callable[[Any], object]] = (),
+    echo: bool = False,
+    **connect_args: Any,
+) -> Engine:
+    """
+    Return an Engine for a database URL. No connection is opened yet.
+
+    `driver` is a driver's name or a `Driver` object, for DB-API modules that sessionkit does not know. The pool opens
+    at most `pool_size` connections, lets a caller wait `pool_timeout` seconds, and replaces a connection after
+    `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never). `on_connect` is SQL, or functions
+    of the connection, for each new connection; `on_return` the same for each that comes home. `echo` logs
+    statements to `sessionkit.sql`. Everything else goes to the driver's `connect`.
+
+    Raises:
+        ArgumentError: the URL, the driver or an option is wrong; the text says which and how.
+    """
+    parsed = URL.parse(url)
+    if driver is None:
+        found: Driver = drivers.for_scheme(parsed.scheme, parsed.driver)
+    elif isinstance(driver, str):
+        found = drivers.by_name(driver)
+    elif isinstance(driver, Driver):
+        found = driver
+    else:
+        raise ArgumentError(f"driver is a name or a Driver object, got {type(driver).__name__}")
+    return Engine(
+        parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
+        pool_idle=pool_idle, isolation_level=isolation_level, on_connect=on_connect, on_return=on_return, echo=echo,
+        connect_args=connect_args,
+    )  # fmt: skip
+
+
+def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]:
+    actions = (given,) if isinstance(given, str) or callable(given) else tuple(given)
+    for action in actions:
+        if not (isinstance(action, str) or callable(action)):
+            raise ArgumentError(f"{what} is SQL or a function of the connection, got {type(action).__name__}")
+    return actions
+
+
+def _log(attempt: int, failed: errors.Error) -> None:
+    from logging import getLogger
+
+    code = failed.code or failed.sqlstate
+    getLogger("sessionkit.retry").warning(
+        "trying again after attempt %d: %s (%s)", attempt, type(failed).__name__, code
+    )

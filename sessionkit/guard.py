@@ -1,0 +1,59 @@
+"""One call at a time: two threads inside one session are detected, never interleaved."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from _thread import get_ident
+
+from .errors import ConcurrentUseError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Guard:
+    """
+    A mark of which thread is inside; a second thread is refused, the same thread may come in again (hooks).
+
+    The mark is one entry of a dict, set by `setdefault`, which is atomic. A mark that an interrupt left behind
+    is recognised: its thread is no longer inside.
+    """
+
+    __slots__ = ("_inside",)
+
+    def __init__(self) -> None:
+        self._inside: dict[int, int] = {}
+
+    def __enter__(self) -> None:
+        me = get_ident()
+        owner = self._inside.setdefault(0, me)
+        if owner != me:
+            self._contest(owner, me)
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside.pop(0, None)
+
+    def _contest(self, owner: int, me: int) -> None:
+        if not self._is_inside(owner):
+            self._inside[0] = me
+            return
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        raise ConcurrentUseError(
+            f"thread {names.get(me, me)} called a session that thread {names.get(owner, owner)} is using at this moment; "
+            "give each thread a session of its own, or hand one over when no call is running (this call changed nothing)"
+        )
+
+    def _is_inside(self, thread: int) -> bool:
+        frame: Any = sys._current_frames().get(thread)
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("sessionkit.") and _guard_of(frame) is self:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def _guard_of(frame: Any) -> object:
+    owner = frame.f_locals.get("self")
+    return owner if isinstance(owner, Guard) else getattr(owner, "_guard", None)

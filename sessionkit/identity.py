@@ -1,0 +1,85 @@
+"""The identity map: one object per row while a transaction lasts. A dict with a spelling, and nothing clever."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+class Store:
+    """The objects of one class from one database: by key, each with the row that it came from."""
+
+    __slots__ = ("objects", "rows")
+
+    def __init__(self) -> None:
+        self.objects: dict[Any, Any] = {}
+        self.rows: dict[Any, tuple[Any, ...]] = {}
+
+    def key_of(self, obj: object, likely: Any) -> Any:
+        """Return the key under which `obj` is held, or None; `likely` is where to look first."""
+        if self.objects.get(likely) is obj:
+            return likely
+        for key, held in self.objects.items():  # its key attribute was changed
+            if held is obj:
+                return key
+        return None
+
+    def put(self, key: Any, obj: object, row: tuple[Any, ...]) -> None:
+        """Hold `obj` under `key`, with the row that it came from."""
+        self.objects[key] = obj
+        self.rows[key] = row
+
+    def drop(self, key: Any) -> None:
+        """Let go of what is held under `key`, if anything is."""
+        self.objects.pop(key, None)
+        self.rows.pop(key, None)
+
+
+class IdentityMap:
+    """
+    The objects that a session holds: for each database, class → key → object, with strong references.
+
+    `len`, iteration and `in` speak of objects; `get(cls, key)` asks for one without going to the database.
+    It belongs to its session and is emptied with each transaction (see the session's `expire_on_commit`).
+    """
+
+    __slots__ = ("_stores",)
+
+    def __init__(self) -> None:
+        self._stores: dict[tuple[object, type], Store] = {}
+
+    def store(self, database: object, cls: type) -> Store:
+        """Return the store of a class in a database, made when it is first asked for."""
+        found = self._stores.get((database, cls))
+        if found is None:
+            found = self._stores[database, cls] = Store()
+        return found
+
+    def stores(self, cls: type) -> list[Store]:
+        """Return the stores of a class, one for each database."""
+        return [store for (_, held), store in list(self._stores.items()) if held is cls]
+
+    def get(self, cls: type, key: Any) -> Any:
+        """Return the object of `cls` held under `key` in any database of the session, or None."""
+        return next((store.objects[key] for store in self.stores(cls) if key in store.objects), None)
+
+    def clear(self) -> None:
+        """Let go of every object."""
+        if self._stores:
+            self._stores = {}  # bound anew, not emptied: an interrupt leaves either all or nothing
+
+    def __len__(self) -> int:
+        return sum(len(store.objects) for store in self._stores.values())
+
+    def __iter__(self) -> Iterator[Any]:
+        for store in list(self._stores.values()):
+            yield from list(store.objects.values())
+
+    def __contains__(self, obj: object) -> bool:
+        return any(held is obj for store in self._stores.values() for held in store.objects.values())
+
+    def __repr__(self) -> str:
+        counts = (f"{len(store.objects)} {cls.__name__}" for (_, cls), store in self._stores.items())
+        return f"<IdentityMap: {', '.join(counts) or 'empty'}>"

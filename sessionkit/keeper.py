@@ -1,0 +1,116 @@
+"""The life of a pooled connection: opened, judged without a round trip, pinged when in doubt, cleaned, closed."""
+
+from __future__ import annotations
+
+import select
+from random import random
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .lease import Slot
+
+LONG_IDLE = 30.0
+"""Seconds of idling after which a connection is pinged before it is lent, whatever its socket says."""
+
+
+class Keeper:
+    """
+    What a pool knows about connections, in terms of five functions; it knows nothing of lending.
+
+    `generation` counts the times that all connections became suspect: one of an older generation is not lent.
+    `connect_error` tells why the last attempt to connect failed, or None.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        close: Callable[[Any], object],
+        clean: Callable[[Any], bool],
+        fileno: Callable[[Any], int | None],
+        ping: Callable[[Any], object],
+        life: float | None,
+        idle: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._connect, self._close, self._clean, self._fileno, self._ping = connect, close, clean, fileno, ping
+        self._life, self._idle, self._clock = life, idle, clock
+        self.generation = 0
+        self.connect_error: str | None = None
+
+    def is_ready(self, slot: Slot) -> bool:
+        """Tell, without a round trip, whether a slot's connection can be lent as it is."""
+        if slot.conn is None or slot.generation != self.generation:
+            return False
+        now = self._clock()
+        if now >= slot.expires or now - slot.since >= LONG_IDLE:
+            return False
+        return slot.poll is None or not slot.poll(0)
+
+    def prepare(self, slot: Slot) -> None:
+        """Make a slot's connection fit to lend: ping a doubtful one, close a dead or old one, connect."""
+        if slot.conn is not None and not self._is_alive(slot):
+            self.empty(slot)
+        if slot.conn is None:
+            self._open(slot)
+
+    def _is_alive(self, slot: Slot) -> bool:
+        now = self._clock()
+        if slot.generation != self.generation or now >= slot.expires:
+            return False
+        if self._idle is not None and now - slot.since >= self._idle:
+            return False
+        try:
+            self._ping(slot.conn)  # readable, or idle for long: only the server knows
+        except Exception as exc:
+            self.generation += 1  # one was found cut off, so the older ones may be too
+            _log("a dead connection was replaced (%s)", exc)
+            return False
+        return True
+
+    def _open(self, slot: Slot) -> None:
+        generation = self.generation
+        try:
+            slot.conn = conn = self._connect()
+        except Exception as exc:
+            self.connect_error = f"{type(exc).__name__}: {exc}"
+            raise
+        self.connect_error = None
+        slot.generation = generation
+        slot.expires = float("inf") if self._life is None else self._clock() + self._life * (1.0 - 0.1 * random())
+        fileno = self._fileno(conn)
+        slot.poll = None if fileno is None else _hang_up_check(fileno)
+
+    def is_keepable(self, slot: Slot) -> bool:
+        """Clean a connection that came home, and tell whether it can be lent again."""
+        if slot.conn is None or slot.generation != self.generation or self._clock() >= slot.expires:
+            return False
+        try:
+            return self._clean(slot.conn)
+        except Exception as exc:
+            _log("a returned connection could not be cleaned and was closed (%s)", exc)
+            return False
+
+    def empty(self, slot: Slot) -> None:
+        """Close what a slot holds; the slot is empty before the attempt."""
+        conn, slot.conn, slot.poll = slot.conn, None, None
+        if conn is not None:
+            self._close(conn)
+
+
+def _hang_up_check(fileno: int) -> Callable[[int], Any]:
+    """Return the function that tells at once whether a socket has something to read: nothing should be there."""
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(fileno, select.POLLIN)
+        return poller.poll
+    return lambda timeout: any(select.select([fileno], [], [], timeout))
+
+
+def _log(text: str, exc: Exception) -> None:
+    """Log the class of an error only: servers quote values in their texts."""
+    from logging import getLogger
+
+    getLogger("sessionkit.pool").warning(text, type(exc).__name__)

@@ -1,0 +1,112 @@
+"""A place in the pool, which is the lease of whoever borrowed it, and what can be told about the borrower."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from .errors import shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FrameType
+    from typing import Any
+
+_PACKAGE = __name__.rpartition(".")[0]
+
+
+class Slot:
+    """
+    A place in the pool, and the lease of whoever borrowed it.
+
+    `conn` is the connection, or None when there is none (any more). `statement` is the borrower's last SQL and
+    `in_transaction` whether it has begun: notes that it keeps for whoever must wait.
+    """
+
+    __slots__ = (
+        "__weakref__", "at", "code", "conn", "expires", "frame", "generation", "holder", "in_transaction",
+        "poll", "pool", "since", "statement", "thread",
+    )  # fmt: skip
+
+    def __init__(self, pool: object) -> None:
+        self.pool: object | None = pool  # None: it belongs to a parent process, or is no longer counted
+        self.conn: Any = None
+        self.generation = 0
+        self.expires = 0.0
+        self.since = 0.0  # lent or returned at, monotonic
+        self.poll: Callable[[int], Any] | None = None
+        self.holder: int | None = None  # id() of the borrower; None when not lent
+        self.thread = 0
+        self.code: CodeType | None = None  # where it was borrowed: code, instruction, id() of the frame
+        self.at = 0
+        self.frame = 0
+        self.statement: str | None = None
+        self.in_transaction = False
+
+
+class LeaseInfo:
+    """What is known of a lease: `age` in seconds, `thread`, `place` (file:line), `statement`, `in_transaction`."""
+
+    __slots__ = ("age", "in_transaction", "place", "statement", "thread", "waiting")
+
+    def __init__(self, slot: Slot, now: float, waiting: Sequence[int] = ()) -> None:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        self.age = now - slot.since
+        self.thread = names.get(slot.thread, f"ended thread {slot.thread}")
+        self.place = place(slot.code, slot.at)
+        self.statement = shorten(slot.statement, 40) if slot.statement else None
+        self.in_transaction = slot.in_transaction
+        self.waiting = slot.thread in waiting
+
+    def __str__(self) -> str:
+        told = f', "{self.statement}"' if self.statement else ""
+        state = ", in transaction" if self.in_transaction else ""
+        return f"{self.age:.1f} s, thread {self.thread}, {self.place}{told}{state}" + (
+            ", itself waiting for a connection" if self.waiting else ""
+        )
+
+    def __repr__(self) -> str:
+        return f"<LeaseInfo: {self}>"
+
+
+def place(code: CodeType | None, instruction: int) -> str:
+    """Return file:line of an instruction; the line is looked up only now, because noting it would cost more."""
+    if code is None:
+        return "unknown"
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def caller(depth: int) -> FrameType:
+    """Return the innermost frame outside this package, looking from `depth` frames up."""
+    frame = sys._getframe(depth)
+    while frame.f_back is not None and is_ours(frame):
+        frame = frame.f_back
+    return frame
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Tell whether a frame runs this package's code."""
+    name = frame.f_globals.get("__name__", "")
+    return bool(name == _PACKAGE or name.startswith(_PACKAGE + "."))
+
+
+def holds_all(frame: FrameType, lent: Sequence[Slot]) -> bool:
+    """
+    Tell whether each lease's borrower is a local variable of the frame that borrowed, and that is on this stack.
+
+    Only then can nobody else give one back: sessions hop between threads, so the thread alone proves nothing.
+    """
+    stack: dict[tuple[int, CodeType | None], FrameType] = {}
+    above: FrameType | None = frame
+    while above is not None:
+        stack[id(above), above.f_code] = above
+        above = above.f_back
+    for slot in lent:
+        found = stack.get((slot.frame, slot.code))
+        if found is None or slot.holder not in [id(value) for value in list(found.f_locals.values())]:
+            return False
+    return True

@@ -1,0 +1,337 @@
+"""From `:name` and `?` to the driver's paramstyle, over the tokens of the statement: never over its raw text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .errors import ArgumentError, InvalidRequestError, shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .lexicon import Lexicon
+
+NONE, NAMED, POSITIONAL = "none", "named", "positional"
+
+READING = frozenset(
+    [
+        "SELECT",
+        "VALUES",
+        "TABLE",
+        "SHOW",
+        "DESCRIBE",
+        "DESC",
+        "PRAGMA",
+        "SET",
+        "USE",
+        "HELP",
+        "LISTEN",
+        "UNLISTEN",
+        "FETCH",
+        "MOVE",
+        "CLOSE",
+    ]
+)
+"""First words of statements that leave the data as it is (SQL cannot tell what a called function does)."""
+WRITING = frozenset(["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE"])
+"""Words that make a WITH or EXPLAIN a writing statement."""
+
+_CONTROL = {
+    "COMMIT": "commit()", "END": "commit()", "ROLLBACK": "rollback()", "ABORT": "rollback()",
+    "BEGIN": "begin()", "START": "begin()", "SAVEPOINT": "begin_nested()", "RELEASE": "begin_nested()",
+}  # fmt: skip
+_BOUNDARY = frozenset(
+    [
+        "(",
+        ",",
+        ";",
+        "AND",
+        "OR",
+        "XOR",
+        "WHERE",
+        "ON",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "SELECT",
+        "HAVING",
+        "CASE",
+        "SET",
+        "RETURNING",
+        "BY",
+        "=",
+        "<",
+        ">",
+        "+",
+        "-",
+        "*",
+        "/",
+        "|",
+        "&",
+    ]
+)
+
+
+class Slot:
+    """One placeholder of a statement: its name or position, and for `:*name` where it stands."""
+
+    __slots__ = ("alone", "expands", "key", "negated")
+
+    def __init__(self, key: str | int, expands: bool = False, negated: bool = False) -> None:
+        self.key = key
+        self.expands = expands
+        self.negated = negated
+        self.alone = False
+
+
+class Statement:
+    """
+    A scanned statement, ready to be bound to parameters again and again.
+
+    `sql` is the program's text, `words` its first two keywords in upper case, `writes` whether it changes data.
+    """
+
+    __slots__ = ("_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "kind", "sql", "words", "writes")
+
+    def __init__(self, sql: str, kind: str, lexicon: Lexicon) -> None:
+        self.sql = sql
+        self.kind = kind
+        self._lexicon = lexicon
+        parts, self._slots, words = _scan(sql, kind, lexicon)
+        self._plain, self._doubled = ([part[form] for part in parts] for form in (0, 1))
+        self.words = tuple(words[:3])
+        self.writes = _is_writing(words)
+        self._names = frozenset(slot.key for slot in self._slots) if kind != POSITIONAL else frozenset()
+        self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))
+
+    @property
+    def expands(self) -> bool:
+        """Whether it holds a `:*names`, so that its text depends on the lists."""
+        return self._fixed is None
+
+    def bind(self, parameters: Any) -> tuple[str, Any]:
+        """
+        Return the text and the parameters for the driver, None when the statement has no placeholder.
+
+        Raises:
+            ArgumentError: names are missing or superfluous, or a list is empty where it cannot be.
+        """
+        values = self._values(parameters)
+        if self._fixed is not None:
+            return self._fixed, self._packed(values)
+        lists = [
+            _as_list(slot, value) if slot.expands else [value] for slot, value in zip(self._slots, values, strict=True)
+        ]
+        for slot, items in zip(self._slots, lists, strict=True):
+            if not items:
+                self._check_empty(slot)
+        return self._render([len(items) for items in lists]), self._packed([item for items in lists for item in items])
+
+    def refuse_control(self) -> None:
+        """
+        Refuse COMMIT, ROLLBACK and their like.
+
+        Raises:
+            InvalidRequestError: the statement would change the transaction behind the session's back.
+        """
+        word = self.words[0] if self.words else ""
+        if word in _CONTROL and (word != "START" or self.words[1:2] == ("TRANSACTION",)):
+            raise InvalidRequestError(
+                f"{word} as a statement would change the transaction behind the session's back; call {_CONTROL[word]}"
+            )
+
+    def _values(self, parameters: Any) -> Sequence[Any]:
+        if self.kind == POSITIONAL:
+            if len(parameters) != len(self._slots):
+                raise ArgumentError(
+                    f"the statement has {len(self._slots)} placeholders and got {len(parameters)} "
+                    f'parameters: "{shorten(self.sql)}"'
+                )
+            return parameters  # type: ignore[no-any-return]
+        if self.kind == NONE:
+            if self._slots:
+                raise self._mismatch(self._names, "missing")
+            return ()
+        if not isinstance(parameters, Mapping):
+            return self._attributes(parameters)
+        try:
+            values = [parameters[slot.key] for slot in self._slots]
+        except KeyError:
+            raise self._mismatch(self._names - set(parameters), "missing") from None
+        if len(parameters) != len(self._names):
+            surplus = set(parameters) - self._names
+            if surplus:
+                raise self._mismatch(surplus, "superfluous")
+        return values
+
+    def _attributes(self, source: object) -> Sequence[Any]:
+        missing = {str(name) for name in self._names if not hasattr(source, str(name))}
+        if missing:
+            raise self._mismatch(missing, f"missing in {type(source).__name__}")
+        return [getattr(source, str(slot.key)) for slot in self._slots]
+
+    def _mismatch(self, names: Iterable[object], what: str) -> ArgumentError:
+        listed = ", ".join(sorted(map(str, names)))
+        known = ", ".join(sorted(map(str, self._names))) or "none"
+        return ArgumentError(f'parameter {what}: {listed} (the statement names: {known}) in "{shorten(self.sql)}"')
+
+    def _check_empty(self, slot: Slot) -> None:
+        if slot.negated:
+            raise ArgumentError(
+                f"NOT IN (:*{slot.key}) got an empty list: everything is not in it; leave the condition out, "
+                f"or write NOT (… IN (:*{slot.key}))"
+            )
+        if not slot.alone:
+            raise ArgumentError(f":*{slot.key} got an empty list and does not stand alone in IN (…); give it a value")
+
+    def _packed(self, values: Sequence[Any]) -> Any:
+        if not values:
+            return None
+        if self._lexicon.paramstyle in ("named", "pyformat"):
+            return {f"p{number}": value for number, value in enumerate(values, 1)}
+        return values if type(values) in (list, tuple) else tuple(values)
+
+    def _render(self, counts: Sequence[int]) -> str:
+        parts = self._doubled if sum(counts) else self._plain  # without values the driver formats nothing
+        text, number = [parts[0]], 0
+        for part, count in zip(parts[1:], counts, strict=True):
+            marks = ", ".join(self._mark(number + i) for i in range(1, count + 1))
+            text += [marks or self._lexicon.empty_set, part]
+            number += count
+        return "".join(text)
+
+    def _mark(self, number: int) -> str:
+        style = self._lexicon.paramstyle
+        if style == "qmark":
+            return "?"
+        if style == "format":
+            return "%s"
+        return {"pyformat": "%(p{})s", "named": ":p{}", "numeric": ":{}"}[style].format(number)
+
+
+def _scan(sql: str, kind: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]], list[Slot], list[str]]:
+    """Cut `sql` at its placeholders; return the texts between (plain, with `%` doubled), the placeholders, the keywords."""
+    parts = [("", "")]
+    slots: list[Slot] = []
+    seen: list[str] = []  # significant tokens in upper case
+    for token, text in lexicon.tokens(sql):
+        if token in ("space", "comment"):
+            parts[-1] = _extended(parts[-1], token, text, lexicon)
+            continue
+        if seen and seen[-1] == ":*":
+            slots[-1].alone = slots[-1].alone and text == ")"
+        if token == "name" and kind != POSITIONAL:
+            slots.append(_named_slot(text, seen))
+        elif token == "mark" and kind == POSITIONAL:
+            slots.append(Slot(len(slots)))
+        else:
+            seen.append(text.upper() if token == "word" else text[0] if token == "literal" else text)
+            parts[-1] = _extended(parts[-1], token, text, lexicon)
+            continue
+        seen.append(":*" if slots[-1].expands else ":")
+        parts.append(("", ""))
+    return parts, slots, [word for word in seen if word[0].isalpha() and len(word) > 1]
+
+
+def _extended(part: tuple[str, str], token: str, text: str, lexicon: Lexicon) -> tuple[str, str]:
+    text = ":" if token == "colon" else "?" if token == "marks" else text
+    formats = lexicon.paramstyle in ("format", "pyformat")
+    if formats and (lexicon.percent == "everywhere" or token not in ("literal", "comment")):
+        return part[0] + text, part[1] + text.replace("%", "%%")
+    return part[0] + text, part[1] + text
+
+
+def _named_slot(text: str, seen: list[str]) -> Slot:
+    if not text.startswith(":*"):
+        return Slot(text[1:])
+    slot = Slot(text[2:], expands=True, negated=_is_negated(seen))
+    slot.alone = seen[-2:] == ["IN", "("]
+    return slot
+
+
+def _is_negated(seen: list[str]) -> bool:
+    """Tell whether the `IN (` that ends `seen` is negated directly: `x NOT IN (` or `NOT x IN (`."""
+    if seen[-2:] != ["IN", "("]:
+        return False
+    depth = 0
+    for word in reversed(seen[:-2]):
+        if word == ")":
+            depth += 1
+        elif depth:
+            depth -= word == "("
+        elif word == "NOT":
+            return True
+        elif word in _BOUNDARY:
+            return False
+    return False
+
+
+def _is_writing(words: list[str]) -> bool:
+    if not words or words[0] in READING:
+        return False
+    if words[0] in ("WITH", "EXPLAIN"):
+        return not WRITING.isdisjoint(words)
+    return True
+
+
+def _as_list(slot: Slot, value: object) -> list[Any]:
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
+        raise ArgumentError(f":*{slot.key} takes a list, tuple or set of values, got {type(value).__name__}")
+    return list(value)
+
+
+def kind_of(parameters: object) -> str:
+    """
+    Say how a statement is parameterised: by nothing, by name, or by position.
+
+    Raises:
+        ArgumentError: the parameters are neither a mapping, a sequence, nor a dataclass instance.
+    """
+    if parameters is None:
+        return NONE
+    if isinstance(parameters, (tuple, list)):
+        return POSITIONAL
+    if isinstance(parameters, Mapping):
+        return NAMED
+    if hasattr(type(parameters), "__dataclass_fields__"):
+        return NAMED
+    if isinstance(parameters, Sequence) and not isinstance(parameters, (str, bytes, bytearray)):
+        return POSITIONAL
+    raise ArgumentError(
+        f"parameters are a mapping for :name, a sequence for ?, or a dataclass; got {type(parameters).__name__}"
+        + (" (write (value,) for one value)" if isinstance(parameters, (str, bytes, int, float)) else "")
+    )
+
+
+class Compiler:
+    """Statements for one lexicon, scanned once and kept: at most `size` of them, then it starts over."""
+
+    __slots__ = ("_known", "lexicon", "size")
+
+    def __init__(self, lexicon: Lexicon, size: int = 512) -> None:
+        self.lexicon = lexicon
+        self.size = size
+        self._known: dict[tuple[str, str], Statement] = {}
+
+    def __call__(self, sql: str, parameters: object) -> Statement:
+        """
+        Return the scanned form of `sql` for parameters of this kind.
+
+        Raises:
+            ArgumentError: `sql` is no string, or the parameters are of no kind known.
+            InvalidRequestError: it is COMMIT or another word that only the session may speak.
+        """
+        key = (sql, NONE if parameters is None else kind_of(parameters))
+        try:
+            return self._known[key]
+        except (KeyError, TypeError):  # new, or unhashable and so no string
+            pass
+        if not isinstance(sql, str):
+            raise ArgumentError(f"a statement is a string of SQL, got {type(sql).__name__}")
+        if len(self._known) >= self.size:
+            self._known.clear()
+        statement = Statement(sql, key[1], self.lexicon)
+        statement.refuse_control()
+        self._known[key] = statement
+        return statement

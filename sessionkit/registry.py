@@ -1,0 +1,168 @@
+"""The registry: names for engines, one default, and one call that closes them all."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .engine import Engine, create_engine, repeat
+from .errors import ArgumentError
+from .retry import Retry
+from .session import Session
+from .url import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ._typing import Parameters
+    from .results import Result
+    from .rows import Row
+
+T = TypeVar("T")
+
+
+class Registry:
+    """
+    The databases of a program by name. Lives as long as the program; adding one does no I/O.
+
+    The default is the database called `default`, else the first one added.
+    """
+
+    def __init__(self, mapping: Mapping[str, str | URL | Engine] | None = None) -> None:
+        self._engines: dict[str, Engine] = {}
+        self._added: dict[str, tuple[object, ...]] = {}
+        for name, url in (mapping or {}).items():
+            self.add(name, url)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Registry:
+        """
+        Return a registry of `DATABASE_URL` (as `default`) and each `<NAME>_DATABASE_URL` (as `name`, in lower case).
+
+        Raises:
+            ArgumentError: there is none, or one is no database URL; the text names the variable.
+        """
+        if environ is None:
+            import os
+
+            environ = os.environ
+        found = cls()
+        for variable in sorted(environ, key=lambda key: (key != "DATABASE_URL", key)):
+            if variable == "DATABASE_URL" or variable.endswith("_DATABASE_URL"):
+                name = variable.removesuffix("DATABASE_URL").rstrip("_").lower() or "default"
+                try:
+                    found.add(name, environ[variable])
+                except ArgumentError as exc:
+                    raise ArgumentError(f"{variable}: {exc}") from None
+        if not found._engines:
+            raise ArgumentError("neither DATABASE_URL nor a <NAME>_DATABASE_URL is set")
+        return found
+
+    def add(self, name: str, url: str | URL | Engine, **options: Any) -> Engine:
+        """
+        Add a database under a name, by URL and `create_engine` options or as an Engine; return the engine.
+
+        The same name with the same options again is quiet.
+
+        Raises:
+            ArgumentError: the name is taken by another database or other options, or the URL is wrong.
+        """
+        if not isinstance(name, str) or not name:
+            raise ArgumentError(f"a database's name is a string that is not empty, got {name!r}")
+        if isinstance(url, Engine) and options:
+            raise ArgumentError(
+                f"options for {name!r} belong to create_engine(), where its engine was made: {', '.join(options)}"
+            )
+        added = (url if isinstance(url, Engine) else URL.parse(url), options)
+        if name in self._engines:
+            if self._added[name] != added:
+                raise ArgumentError(
+                    f"{name!r} is registered already, with another URL or other options; choose another name"
+                )
+            return self._engines[name]
+        engine = url if isinstance(url, Engine) else create_engine(url, **{"name": name, **options})
+        engine.name = engine.name or name
+        self._engines[name], self._added[name] = engine, added
+        return engine
+
+    def resolve(self, name: str | None) -> Engine:
+        """Return the engine of this name, or the default for None; an unknown name is an error that lists the known ones."""
+        if name is None:
+            return self.default
+        try:
+            return self._engines[name]
+        except KeyError:
+            raise ArgumentError(
+                f"unknown database {name!r} (known: {', '.join(sorted(self._engines)) or 'none'})"
+            ) from None
+
+    def __getitem__(self, name: str) -> Engine:
+        return self.resolve(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._engines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._engines))
+
+    def __len__(self) -> int:
+        return len(self._engines)
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in the order in which they were added."""
+        return list(self._engines)
+
+    @property
+    def default(self) -> Engine:
+        """The engine called `default`, else the first one added; ArgumentError when there is none."""
+        if not self._engines:
+            raise ArgumentError("the registry is empty; add(name, url) a database first")
+        return self._engines.get("default") or next(iter(self._engines.values()))
+
+    def session(self, **options: Any) -> Session:
+        """Return a new session over these databases; the options are `Session`'s."""
+        return Session(self, **options)
+
+    @contextmanager
+    def begin(self, **options: Any) -> Iterator[Session]:
+        """Return a block that is a session and its transaction in one: `with registry.begin() as session`."""
+        with Session(self, **options) as session, session.begin():
+            yield session
+
+    def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
+        """Run one statement in a transaction of its own; see `Engine.execute`."""
+        return self.resolve(bind).execute(statement, parameters)
+
+    def run(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        attempts: int = 5,
+        timeout: float = 30.0,
+        idempotent: bool = False,
+        retry: Retry | None = None,
+        **options: Any,
+    ) -> T:
+        """Run `fn(session, *args)` in a transaction over these databases, and again where that is safe; see `Engine.run`."""
+        return repeat(self.begin, fn, args, retry or Retry(attempts, timeout), idempotent, options)
+
+    def dispose(self) -> None:
+        """Dispose of every engine, whatever fails; the first failure is raised at the end."""
+        failures: list[Exception] = []
+        for engine in self._engines.values():
+            try:
+                engine.dispose()
+            except Exception as exc:
+                failures.append(exc)
+        if failures:
+            raise failures[0]
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.dispose()
+
+    def __repr__(self) -> str:
+        return f"<Registry: {', '.join(self._engines) or 'empty'}>"

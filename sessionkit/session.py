@@ -1,0 +1,257 @@
+"""The session: one unit of work as people see it, from its beginning to its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .aftermath import note
+from .drivers.base import spelled
+from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
+from .given import Given
+from .lease import place
+from .statements import Statements
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._typing import Binder, DBAPIConnection, Hook
+    from .transaction import Stack, Transaction
+
+
+class Session(Statements):
+    """
+    A unit of work: it begins by itself, ends cleanly whatever happens, and keeps one object per row while it lasts.
+
+    `bind` is a Registry, an Engine or a live DB-API connection (which it never closes). A session takes a
+    connection with its first statement and gives it back with commit, rollback, close, reset or invalidate.
+    It lives as long as one piece of work, and belongs to one thread at a time.
+
+    `close_resets_only=False` makes `close()` final. `expire_on_commit=False` keeps the identity map over a
+    commit. `autobegin=False` refuses statements outside `begin()`. `isolation_level` and `read_only` hold for
+    every transaction that does not say otherwise. `info` is a dict of the program's own.
+    """
+
+    def __init__(
+        self,
+        bind: Binder | DBAPIConnection,
+        *,
+        close_resets_only: bool = True,
+        expire_on_commit: bool = True,
+        autobegin: bool = True,
+        isolation_level: str | None = None,
+        read_only: bool = False,
+        info: dict[Any, Any] | None = None,
+    ) -> None:
+        super().__init__(bind, autobegin, expire_on_commit, spelled(isolation_level), read_only)
+        self._close_resets_only = close_resets_only
+        self.info: dict[Any, Any] = {} if info is None else info
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sessionkit."):
+            frame = frame.f_back
+        self._made = (frame.f_code, frame.f_lasti)
+
+    # -- transactions
+
+    def begin(self, *, isolation_level: str | None = None, read_only: bool | None = None) -> Transaction:
+        """
+        Begin a transaction: as a `with` block it commits on a normal end and rolls back on any exception.
+
+        Nothing begun: it begins. Begun by itself by an earlier statement: the block takes that over and commits
+        it. Inside another block or handle: a savepoint. No connection is taken before the first statement.
+
+        Raises:
+            InvalidRequestError: an isolation level or read_only for a savepoint, or after a statement has run.
+            TransactionLostError: a block is open whose transaction has ended.
+        """
+        with self._guard:
+            self._check_usable()
+            self._stack.check_open()
+            return self._stack.open((spelled(isolation_level), read_only), self._defaults)
+
+    def begin_nested(self) -> Transaction:
+        """Begin a savepoint inside the transaction; with nothing begun it is the outer block itself."""
+        with self._guard:
+            self._check_usable()
+            self._stack.check_open()
+            return self._stack.nest() if self._stack.levels else self._stack.open((None, None), self._defaults)
+
+    def commit(self) -> None:
+        """
+        Commit. Whatever fails, the session is idle afterwards and the connection is back or thrown away.
+
+        Raises:
+            InvalidRequestError: inside a block, which commits by itself at its end.
+            TransactionAbortedError, TransactionLostError: there was nothing (left) to commit; the cause says why.
+            CommitUnknownError: the connection was lost during COMMIT.
+            PartialCommitError: of several databases, one committed and a later one did not.
+        """
+        with self._guard:
+            self._check_usable()
+            self._check_not_in_block("commit", "leave the block to commit")
+            if self._stack.levels:
+                self._stack.check_open()
+            if self._stack.levels:
+                if len(self._stack.levels) > 1:
+                    raise InvalidRequestError("a begin_nested() handle is still open; end it first, or roll back")
+                self._stack.commit(self._stack.levels[0])
+
+    def rollback(self) -> None:
+        """Roll back everything, savepoints included; with nothing begun, nothing is sent. It always recovers the session."""
+        with self._guard:
+            self._check_usable()
+            if not self._stack.ending:
+                self._check_not_in_block("rollback", "raise sessionkit.Rollback to undo it")
+            self._stack.drop(raising=True)
+
+    def after_commit(self, hook: Hook) -> None:
+        """
+        Call `hook()` once, after the outermost commit, with the connection already returned.
+
+        It belongs to the level that is open now: a savepoint that is rolled back drops it. With nothing begun,
+        a transaction begins (and no connection is taken).
+        """
+        with self._guard:
+            self._ensure_begun()
+            self._stack.levels[-1].commit_hooks.append(hook)
+
+    def after_rollback(self, hook: Hook) -> None:
+        """Call `hook()` once, after the outermost end, if the level that is open now was rolled back."""
+        with self._guard:
+            self._ensure_begun()
+            self._stack.levels[-1].rollback_hooks.append(hook)
+
+    # -- the way out
+
+    def close(self) -> None:
+        """
+        Roll back, give the connections back, empty the identity map; with `close_resets_only=False` for good.
+
+        Idempotent. Writes that nobody committed emit UncommittedWorkWarning. A failing ROLLBACK is logged and its
+        connection closed, not raised.
+        """
+        with self._guard:
+            dropped = self._dropped_work()
+            self._way_out(final=True)
+        _warn(dropped)
+
+    def reset(self) -> None:
+        """As `close()`, but the session stays usable whatever `close_resets_only` says, and dropped writes are no surprise."""
+        with self._guard:
+            self._check_usable()
+            self._way_out()
+
+    def invalidate(self) -> None:
+        """As `close()`, but the connections are closed and not pooled, with no round trip; dropped writes are no surprise."""
+        with self._guard:
+            self._way_out(discard=True, final=True)
+
+    def _way_out(self, *, discard: bool = False, final: bool = False) -> None:
+        try:
+            self._forget(False)
+            self._stack.drop(discard=discard)
+        finally:
+            if final and not self._close_resets_only:
+                self._closed = True
+
+    def _dropped_work(self) -> str | None:
+        if self._stack.ending:
+            return None
+        return next((link.first_write for link in self._stack.links.values() if link.begun and link.first_write), None)
+
+    def __enter__(self) -> Session:
+        self._check_usable()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        with self._guard:
+            dropped = self._dropped_work()
+            try:
+                self._way_out(final=True)
+            except Exception as failed:  # of a hook: the exception in flight is the one that comes out
+                if exc is None:
+                    raise
+                note(exc, failed)
+        if exc is None:
+            _warn(dropped)
+
+    # -- state
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction has begun, by itself or by `begin()`."""
+        return bool(self._stack.levels)
+
+    def in_nested_transaction(self) -> bool:
+        """Whether a savepoint level is open."""
+        return len(self._stack.levels) > 1
+
+    def get_transaction(self) -> Transaction | None:
+        """Return the outermost transaction, or None."""
+        return self._stack.levels[0] if self._stack.levels else None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether statements can run: False once closed for good, and while a rollback is owed."""
+        owed = (
+            self._stack.ending or self._stack.orphans or any(not link.is_well() for link in self._stack.links.values())
+        )
+        return not (self._closed or owed)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed for good (`close_resets_only=False`)."""
+        return self._closed
+
+    # -- inside
+
+    def _check_not_in_block(self, verb: str, how: str) -> None:
+        if self._stack.in_block:
+            raise InvalidRequestError(f"{verb}() inside a begin() block, which ends the transaction itself; {how}")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a session cannot be pickled or copied: it owns a connection and a transaction; make a new one")
+
+    def __copy__(self) -> Any:
+        return self.__reduce__()
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self.__reduce__()
+
+    def __del__(self) -> None:
+        stack = getattr(self, "_stack", None)
+        if stack is None or not stack.links or sys is None or sys.is_finalizing():
+            return
+        _abandon(stack, place(*self._made))
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "idle" if not self._stack.levels else repr(self._stack.levels[-1])
+        if isinstance(self._binder, Given) and self._binder.is_inside:
+            state += "; inside a transaction that it does not end"
+        return f"<Session: {state}, {len(self._objects.identity)} objects>"
+
+
+def _abandon(stack: Stack, made: str) -> None:
+    """Close what an uncollected session held, without touching the pool, and say where it was made."""
+    import warnings
+
+    while stack.links:
+        stack.links.popitem()[1].abandon()
+    warnings.warn(
+        f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
+        ResourceWarning,
+        stacklevel=3,
+    )
+
+
+def _warn(first_write: str | None) -> None:
+    """Say that close() dropped writes: after it is done, because a warning may be turned into an error."""
+    if first_write is None:
+        return
+    import warnings
+
+    warnings.warn(
+        f'the session was closed with writes that nobody committed, the first being "{shorten(first_write)}"; '
+        "they are rolled back: commit(), or use begin(); or say rollback() or reset() to drop them",
+        UncommittedWorkWarning,
+        stacklevel=3,
+    )

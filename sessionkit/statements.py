@@ -1,0 +1,265 @@
+"""What a session runs: statements and entities, each through one way into the open transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import drivers
+from .entities import declared
+from .errors import ArgumentError, InvalidRequestError, SessionClosedError
+from .given import Given
+from .lexicon import split
+from .link import Link
+from .objects import Objects
+from .proxies import ConnectionProxy, CursorProxy
+from .results import Result
+from .transaction import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._typing import Binder, DBAPIConnection, ManyParameters, Parameters, Source
+    from .identity import IdentityMap
+    from .params import Statement
+    from .rows import Row
+
+T = TypeVar("T")
+_READING = "SELECT"  # what connection() prepares for: any statement that reads
+
+
+class Statements:
+    """The statement methods of a session; `Session` adds its transactions and its end."""
+
+    def __init__(
+        self,
+        bind: Binder | DBAPIConnection,
+        autobegin: bool,
+        expire_on_commit: bool,
+        isolation_level: str | None,
+        read_only: bool,
+    ) -> None:
+        self._stack = Stack(self._forget)
+        self._guard = self._stack.guard
+        self._binder: Any = bind if hasattr(bind, "resolve") else _given(bind)
+        self._autobegin = autobegin
+        self._expire_on_commit = expire_on_commit
+        self._defaults = (isolation_level, read_only)
+        self._closed = False
+        self._objects = Objects(self._run, self._on_rollback)
+
+    # -- statements
+
+    def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
+        """
+        Run one statement and return its Result, all rows fetched.
+
+        `:name` takes a mapping, a dataclass or an entity; `?` a sequence; `:*names` a list for `IN (…)`.
+        `bind` names another database of the registry.
+
+        Raises:
+            Error: what the database refused, as sessionkit's class; `.orig` is the driver's exception.
+            TransactionAbortedError, TransactionLostError: the transaction that this would be part of stands no more.
+        """
+        with self._guard:
+            return self._run(self._source(bind), statement, parameters)
+
+    def executemany(self, statement: str, parameters: ManyParameters, *, bind: str | None = None) -> Result[Row]:
+        """
+        Run one statement for each of `parameters`, in the fastest portable form; `rowcount` is of all together.
+
+        With no parameters at all, nothing runs.
+        """
+        with self._guard:
+            rows = list(parameters)
+            source = self._source(bind)
+            if not rows:
+                self._ensure_begun()
+                return Result(None, None, 0, None, statement)
+            compiled = source.compile(statement, rows[0])
+            if compiled.expands:
+                raise ArgumentError(":*names cannot be used with executemany; execute once for each list")
+            bound = [compiled.bind(row) for row in rows]
+            link = self._ready(source, compiled)
+            fetched = link.executemany(compiled, bound[0][0], [row for _, row in bound])
+            return self._ended(link, compiled, Result(*fetched, compiled.sql))
+
+    def query(
+        self, target: Callable[..., T], statement: str, parameters: Parameters = None, *, bind: str | None = None
+    ) -> Result[T]:
+        """
+        Run a statement and make a `target` of each row: an entity through the identity map, else by column name.
+
+        Raises:
+            ArgumentError: the columns do not fit; for an entity each of its columns must be there once.
+        """
+        with self._guard:
+            source = self._source(bind, target)
+            return self._objects.query(source, target, self._run(source, statement, parameters))
+
+    def scalar(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Any:
+        """Run a statement and return the first column of its first row, or None when there is no row."""
+        return self.execute(statement, parameters, bind=bind).scalar()
+
+    def scalars(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> list[Any]:
+        """Run a statement and return the first column of every row."""
+        return self.execute(statement, parameters, bind=bind).scalars()
+
+    def script(self, text: str, *, bind: str | None = None) -> None:
+        """Run the statements of a script one by one, inside the current transaction."""
+        with self._guard:
+            source = self._source(bind)
+            for statement in split(text, source.driver.lexicon):
+                self._run(source, statement, None)
+
+    # -- entities
+
+    def get(self, cls: type[T], key: Any, *, for_update: bool = False, bind: str | None = None) -> T | None:
+        """
+        Return the object with this primary key (a tuple if composite), or None when there is no such row.
+
+        The identity map is asked first. `for_update` goes to the database and locks the row.
+        """
+        with self._guard:
+            self._ensure_begun()
+            found: T | None = self._objects.get(self._source(bind, cls), cls, key, for_update)
+            return found
+
+    def insert(self, obj: T, *, bind: str | None = None) -> T:
+        """Insert an entity as a new row and return it; a key that is None is filled in by the database."""
+        with self._guard:
+            inserted: T = self._objects.insert(self._source(bind, type(obj)), obj)
+            return inserted
+
+    def update(self, obj: object, *, bind: str | None = None) -> None:
+        """
+        Write what has changed on an entity since it was read; nothing changed, nothing sent.
+
+        An object that the session does not hold is written whole, by its key.
+
+        Raises:
+            StaleObjectError: its row is gone, or (with `version=`) somebody else has changed it.
+        """
+        with self._guard:
+            self._objects.update(self._source(bind, type(obj)), obj)
+
+    def delete(self, obj: object, *, bind: str | None = None) -> None:
+        """Delete an entity's row; errors as with `update`."""
+        with self._guard:
+            self._objects.delete(self._source(bind, type(obj)), obj)
+
+    def refresh(self, obj: object, *, bind: str | None = None) -> None:
+        """Overwrite an entity's attributes with its row as it is now; NoResultFound when the row is gone."""
+        with self._guard:
+            self._objects.refresh(self._source(bind, type(obj)), obj)
+
+    def expunge(self, obj: object) -> None:
+        """Let go of one entity; one that is not held raises InvalidRequestError."""
+        with self._guard:
+            self._check_usable()
+            self._objects.expunge(obj)
+
+    def expunge_all(self) -> None:
+        """Let go of every entity."""
+        with self._guard:
+            self._check_usable()
+            self._objects.identity.clear()
+
+    @property
+    def identity_map(self) -> IdentityMap:
+        """The objects held: for each database, class → key → object."""
+        self._check_usable()
+        return self._objects.identity
+
+    def __contains__(self, obj: object) -> bool:
+        """Tell whether this very object is held."""
+        self._check_usable()
+        return obj in self._objects.identity
+
+    # -- for clients of the DB-API
+
+    def connection(self, *, bind: str | None = None) -> ConnectionProxy:
+        """
+        Return a stand-in for the DB-API connection, with the transaction begun; it ends with the transaction.
+
+        Its cursors take SQL and parameters in the driver's own paramstyle, inside this transaction.
+        """
+        with self._guard:
+            source = self._source(bind)
+            link = self._ready(source, source.compile(_READING, None))
+            return ConnectionProxy(link, self, self._guard)
+
+    def cursor(self, *, bind: str | None = None) -> CursorProxy:
+        """Return a DB-API cursor that works in this session's transaction; no connection is taken before it is used."""
+        self._check_usable()
+
+        def acquire(operation: str | None, write: bool) -> Link:
+            source = self._source(bind)
+            return self._ready(source, source.compile(operation, ()))
+
+        return CursorProxy(acquire, self._guard)
+
+    # -- inside
+
+    def _run(self, source: Source, sql: str, parameters: Any, lock: bool = False) -> Result[Any]:
+        """Run one statement in the transaction: the one way that all of them take."""
+        compiled = source.compile(sql, parameters)
+        text, bound = compiled.bind(parameters)
+        link = self._ready(source, compiled, lock)
+        return self._ended(link, compiled, Result(*link.execute(compiled, text, bound), compiled.sql))
+
+    def _ready(self, source: Source, compiled: Statement, lock: bool = False) -> Link:
+        self._ensure_begun()
+        stack = self._stack
+        root = stack.levels[0]
+        link: Link | None = stack.links.get(source)
+        if link is None:
+            link = stack.links[source] = Link(source, id(self), root.isolation_level, root.read_only)
+        link.ready(compiled, stack.savepoints(), not root.auto, lock or not (root.auto or root.read_only))
+        return link
+
+    def _ended(self, link: Link, compiled: Statement, result: Result[Any]) -> Result[Any]:
+        """A statement has run; where it committed by itself, the session stands as before its first statement."""
+        if link.after_implicit_commit(compiled) and len(self._stack.links) == 1:
+            self._stack.commit(self._stack.levels[0])
+        return result
+
+    def _source(self, name: str | None, target: object = None) -> Source:
+        self._check_usable()
+        if name is None and target is not None:
+            entity = declared(target)
+            name = entity.bind if entity is not None else None
+        found: Source = self._binder.resolve(name)
+        return found
+
+    def _ensure_begun(self) -> None:
+        self._check_usable()
+        stack = self._stack
+        if stack.orphans or stack.ending:
+            stack.check_open()
+        if not stack.levels:
+            if not self._autobegin:
+                raise InvalidRequestError("nothing has begun and this session has autobegin=False; use begin()")
+            stack.open((None, None), self._defaults, auto=True)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise SessionClosedError("this session was closed for good (close_resets_only=False); make a new one")
+
+    def _forget(self, committed: bool) -> None:
+        if not committed or self._expire_on_commit:
+            self._objects.identity.clear()
+
+    def _on_rollback(self, fn: Callable[[], object]) -> None:
+        if self._stack.levels:
+            self._stack.levels[-1].undo.append(fn)
+
+
+def _given(conn: Any) -> Given:
+    driver = drivers.for_connection(conn)
+    if driver is None:
+        known = ", ".join(found.module for found in drivers.known().values())
+        raise ArgumentError(
+            f"a session is bound to a Registry, an Engine or a DB-API connection of {known}; got {type(conn).__name__} "
+            "(for another module: create_engine(url, driver=…))"
+        )
+    return Given(conn, driver)
