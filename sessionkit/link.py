@@ -187,8 +187,7 @@ class Link:
         elif self.failure is not None or not self._stands():
             raise self.lost()
         while self.depth < len(savepoints):
-            self._speak("savepoint", savepoints[self.depth])
-            self.depth += 1
+            self._speak("savepoint", savepoints[self.depth], self.depth + 1)
         if self.lease is not None:
             self.lease.statement = statement.sql
             self.lease.in_transaction = True
@@ -314,8 +313,8 @@ class Link:
 
     # -- savepoints
 
-    def _speak(self, verb: str, name: str) -> None:
-        """Say a savepoint's word: `savepoint`, `release` or `rollback_to`."""
+    def _speak(self, verb: str, name: str, depth: int) -> None:
+        """Say a savepoint's word (`savepoint`, `release` or `rollback_to`), after which `depth` of them are set."""
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
@@ -323,6 +322,7 @@ class Link:
         except Exception as exc:
             error = self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
             raise error from exc
+        self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
         if self.source.listeners:
             self.source.listeners.tell(TransactionEvent(self.source.name, verb.replace("_", " "), name))
@@ -332,16 +332,16 @@ class Link:
         if self.depth >= level:
             if self.failure is not None or not self._stands():
                 raise self.lost()
-            self._speak("release", name)
-            self.depth = level - 1
+            self._speak("release", name, level - 1)
 
     def rollback_to(self, level: int, name: str) -> None:
         """Undo the work since the savepoint of `level`, if it was set and the transaction still has it."""
         if self.depth >= level:
-            self.depth = level - 1
-            if self.status() in (ACTIVE, INERROR, UNTOLD) and (self.failure is None or self.status() == INERROR):
-                self._speak("rollback_to", name)
+            status = self.status()
+            if status in (ACTIVE, INERROR, UNTOLD) and (self.failure is None or status == INERROR):
+                self._speak("rollback_to", name, level - 1)
                 self.failure = None
+            self.depth = level - 1
 
     # -- ending
 

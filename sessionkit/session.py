@@ -157,7 +157,10 @@ class Session(Statements):
     def _dropped_work(self) -> str | None:
         if self._stack.ending:
             return None
-        return next((link.first_write for link in self._stack.links.values() if link.begun and link.first_write), None)
+        for link in self._stack.links.values():
+            if link.begun and link.first_write:
+                return str(link.first_write)
+        return None
 
     def __enter__(self) -> Session:
         self._check_usable()
