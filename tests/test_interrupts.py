@@ -118,6 +118,9 @@ def test_an_interrupt_at_every_bytecode(work: Callable[[Engine], None], monkeypa
             except Interrupt:
                 pass
             else:
+                if injector.count == 0 and at == 1 and sys.version_info >= (3, 13):
+                    at = 2  # Python 3.13.0 does not heed the first f_trace_opcodes of a run
+                    continue
                 if injector.count < at:  # the work is done before this instruction: all of them were hit
                     assert at > 100
                     return
