@@ -167,6 +167,14 @@ class Engine:
         finally:
             self.pool.checkin(lease)
 
+    def has_socket(self) -> bool:
+        """Tell whether an idle connection has a socket that the pool can poll for a hang-up."""
+        lease = self.pool.checkout()
+        try:
+            return self.driver.fileno(lease.conn) is not None
+        finally:
+            self.pool.checkin(lease)
+
     @property
     def lender(self) -> Pool:
         """The pool, as a session sees it."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sessionkit import Engine, Session
 
 PACKAGE = os.path.dirname(sessionkit.__file__)
-STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "9"))  # 1: every instruction
+STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "3"))  # 1: every instruction
 
 
 class Interrupt(BaseException):

@@ -1,0 +1,132 @@
+"""The command line: demo, load, query, check. Errors are one readable line; exit codes 0, 1 (the database), 2 (usage)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import ArgumentError, Error, InterfaceError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = """examples:
+  python -m sessionkit demo
+  python -m sessionkit load sqlite:///shop.db item items.csv --create
+  python -m sessionkit query sqlite:///shop.db "select name from item where price < :p" p=5
+  python -m sessionkit check postgresql://app@localhost/shop"""
+
+
+class UsageError(Exception):
+    """The command was used wrongly: exit code 2."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m sessionkit",
+        description="Transactions that cannot go wrong, for plain SQL.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"sessionkit {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--traceback", action="store_true", help="show Python's traceback of an error (it may quote values)"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser(
+        "demo", parents=[common], help="show what a transaction does, on a database in a temporary folder"
+    )
+    _add_load(commands.add_parser("load", parents=[common], help="load a CSV file into a table in one transaction"))
+    query = commands.add_parser("query", parents=[common], help="run one statement in a transaction of its own")
+    query.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
+    query.add_argument("sql", help="the statement; :name takes a value")
+    query.add_argument(
+        "parameters", nargs="*", metavar="name=value", help="numbers are passed as numbers, null as NULL"
+    )
+    query.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    check = commands.add_parser("check", parents=[common], help="connect, and tell what is there and what to beware of")
+    check.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
+    return top
+
+
+def _add_load(load: argparse.ArgumentParser) -> None:
+    load.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
+    load.add_argument("table", help="the table to load into")
+    load.add_argument("file", help="CSV with a header line: plain, .gz, .zip, or - for standard input")
+    load.add_argument("--create", action="store_true", help="create the table, with types derived from the data")
+    load.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="stop (default): a bad row ends it and nothing is loaded",
+    )
+    load.add_argument("--batch", type=int, default=1000, metavar="N", help="rows sent at a time (default 1000)")
+    load.add_argument(
+        "--null", action="append", default=[], metavar="TEXT", help="a text that means NULL, besides the empty one"
+    )
+    load.add_argument("--delimiter", default=",", metavar="C", help="what separates fields (default a comma)")
+    load.add_argument("--encoding", default="utf-8-sig", help="the file's encoding (default UTF-8)")
+    load.add_argument(
+        "--rejects", metavar="FILE", help="where --on-error=skip writes bad rows (default FILE.rejects.csv)"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return _told("interrupted; what was not committed is undone", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
+        return 1
+    except (UsageError, ArgumentError, InterfaceError) as exc:
+        code, told = 2, exc
+    except (Error, OSError) as exc:
+        code, told = 1, exc
+    if options.traceback:
+        import traceback
+
+        traceback.print_exception(told)
+    notes = "; ".join(getattr(told, "__notes__", ()))
+    return _told(f"{told}{f' ({notes})' if notes else ''}", code)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "demo":
+        from .demo import demo
+
+        return demo()
+    options.url = _url(options.url)
+    if options.command == "load":
+        from .load import load
+
+        return load(options)
+    if options.command == "query":
+        from .query import query
+
+        return query(options)
+    from .check import check
+
+    return check(options)
+
+
+def _url(given: str) -> str:
+    """Return a URL, from the environment when a variable's name was given: a password stays off the command line."""
+    if "://" not in given and given in os.environ:
+        return os.environ[given]
+    return given
+
+
+def _told(text: str, code: int) -> int:
+    print(f"sessionkit: {shorten(text, 1000)}", file=sys.stderr)
+    return code
+
+
+__all__ = ["UsageError", "main", "parser"]

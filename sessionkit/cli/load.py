@@ -1,0 +1,202 @@
+"""`load`: a CSV into a table, in one transaction: all of it, or (with --on-error=skip) all that is good."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections import Counter
+from itertools import islice
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any
+
+from ..engine import create_engine
+from ..errors import DataError, Error, IntegrityError, ProgrammingError
+from . import UsageError
+from .source import Source, derive, quoted_name
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from ..engine import Engine
+    from ..session import Session
+
+Row = tuple[int, list[Any]]  # line number, fields
+BAD_ROW = (DataError, IntegrityError, ProgrammingError)
+
+
+class BadRow(Error):
+    """A row that the file or the database refuses: its line, the column where it is known, and why."""
+
+
+def load(options: argparse.Namespace) -> int:
+    """Load the file, and print how many rows went where."""
+    if options.batch < 1:
+        raise UsageError("--batch is at least 1")
+    if len(options.delimiter) != 1:
+        raise UsageError("--delimiter is one character")
+    started = monotonic()
+    with create_engine(options.url, pool_size=1) as engine, Source(options) as source:
+        loader = Loader(engine, options, source)
+        try:
+            count = loader.run()
+        except KeyboardInterrupt:
+            loader.bar.end()
+            print("sessionkit: interrupted; nothing was loaded", file=sys.stderr)
+            return 130
+        except BadRow as exc:
+            loader.bar.end()
+            raise BadRow(f"{exc}; nothing was loaded") from exc
+    print(f"loaded {count} rows into {options.table} in {monotonic() - started:.1f} s")
+    if loader.reasons:
+        print(f"skipped {loader.reasons.total()} bad rows, written with their line numbers to {loader.rejects_path}:")
+        for reason, number in loader.reasons.most_common():
+            print(f"{number:8}  {reason}")
+    return 0
+
+
+class Loader:
+    """One run of `load`: it owns the transaction and the reject file."""
+
+    def __init__(self, engine: Engine, options: argparse.Namespace, source: Source) -> None:
+        self._engine = engine
+        self._options = options
+        self._source = source
+        self._skip = options.on_error == "skip"
+        self._quote = engine.driver.identifier_quote
+        self._table = quoted_name(options.table, self._quote, dotted=True)
+        self._columns = [quoted_name(name, self._quote) for name in source.header]
+        marks = ", ".join("?" * len(self._columns))
+        self._insert = f"INSERT INTO {self._table} ({', '.join(self._columns)}) VALUES ({marks})"
+        self._rejects: IO[str] | None = None
+        self.rejects_path = options.rejects or f"{'stdin' if options.file == '-' else options.file}.rejects.csv"
+        self.reasons: Counter[str] = Counter()
+        self.bar = Bar(source)
+
+    def run(self) -> int:
+        """Load everything in one transaction and return how many rows."""
+        create = self._create_statement() if self._options.create else None
+        alone = create is not None and self._engine.driver.commits_implicitly(("CREATE", "TABLE"))
+        if create and alone:  # this database commits at DDL: undone by hand below
+            self._engine.execute(create)
+        try:
+            count = self._load(None if alone else create)
+        except BaseException:
+            self._drop_rejects()
+            if alone:
+                self._engine.execute(f"DROP TABLE {self._table}")
+            raise
+        if self._rejects is not None:
+            self._rejects.close()
+            os.replace(self._rejects.name, self.rejects_path)
+        self.bar.end()
+        return count
+
+    def _load(self, create: str | None) -> int:
+        count = 0
+        rows = self._rows()
+        with self._engine.begin() as session:
+            if create:
+                session.execute(create)
+            while batch := list(islice(rows, self._options.batch)):
+                count += self._put(session, batch)
+                self.bar.show(count)
+        return count
+
+    def _rows(self) -> Iterator[Row]:
+        width = len(self._columns)
+        for line, fields in self._source.rows():
+            if len(fields) == width:
+                yield line, fields
+            else:
+                self._reject(line, fields, f"{len(fields)} fields, the header has {width}")
+
+    def _put(self, session: Session, batch: list[Row]) -> int:
+        """Send a batch; when it is refused, its rows one by one, to find the bad ones."""
+        try:
+            with session.begin_nested():
+                session.executemany(self._insert, [fields for _, fields in batch])
+            return len(batch)
+        except BAD_ROW:
+            return sum(self._put_one(session, line, fields) for line, fields in batch)
+
+    def _put_one(self, session: Session, line: int, fields: list[Any]) -> int:
+        try:
+            with session.begin_nested():
+                session.execute(self._insert, fields)
+            return 1
+        except BAD_ROW as exc:
+            column = self._guilty_column(session, fields, exc)
+            where = f"column {column}: " if column else ""
+            self._reject(line, fields, where + str(exc).partition(' in "INSERT')[0])
+            return 0
+
+    def _guilty_column(self, session: Session, fields: list[Any], exc: Error) -> str | None:
+        """Return the column that is to blame: as the error names it, else the one whose value alone is refused."""
+        told = getattr(getattr(exc.orig, "diag", None), "column_name", None)
+        if told:
+            return str(told)
+        text = str(exc.orig)
+        named = [
+            name for name in self._source.header if f"'{name}'" in text or f".{name}" in text or f"`{name}`" in text
+        ]
+        if len(named) == 1:
+            return named[0]
+        for name, column, value in zip(self._source.header, self._columns, fields, strict=True):
+            try:
+                with session.begin_nested():
+                    session.execute(f"SELECT 1 FROM {self._table} WHERE {column} = ? AND 1 = 0", (value,))
+            except DataError:
+                return name
+        return None
+
+    def _reject(self, line: int, fields: list[Any], reason: str) -> None:
+        if not self._skip:
+            raise BadRow(f"line {line}, {reason}")
+        if self._rejects is None:
+            self._rejects = open(f"{self.rejects_path}.part", "w", newline="", encoding="utf-8")  # noqa: SIM115
+            csv.writer(self._rejects).writerow(["line", "reason", *self._source.header])
+        csv.writer(self._rejects).writerow([line, reason, *fields])
+        self.reasons[reason] += 1
+
+    def _drop_rejects(self) -> None:
+        if self._rejects is not None:
+            self._rejects.close()
+            os.unlink(self._rejects.name)
+
+    def _create_statement(self) -> str:
+        """Return CREATE TABLE, with types derived from the whole file."""
+        types = derive(self._source, self._engine.driver)
+        columns = ", ".join(f"{column} {kind}" for column, kind in zip(self._columns, types, strict=True))
+        strict = " STRICT" if self._engine.driver.name == "sqlite3" and self._engine.driver.returning else ""
+        return f"CREATE TABLE {self._table} ({columns}){strict}"
+
+
+class Bar:
+    """A progress bar on standard error, when that is a terminal."""
+
+    WIDTH = 30
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._on = sys.stderr.isatty()
+        self._next = 0.0
+        self._started = monotonic()
+
+    def show(self, count: int) -> None:
+        """Show how far the file is read, at most ten times a second."""
+        now = monotonic()
+        if not self._on or now < self._next:
+            return
+        self._next = now + 0.1
+        share = self._source.share()
+        speed = count / max(now - self._started, 1e-9)
+        bar = f"[{'#' * int(share * self.WIDTH):<{self.WIDTH}}] {share:4.0%}" if share is not None else ""
+        print(f"\r{bar} {count} rows, {speed:,.0f}/s ", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Clear the bar."""
+        if self._on:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._on = False

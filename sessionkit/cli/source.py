@@ -1,0 +1,191 @@
+"""A CSV as `load` reads it: plain, gzip, zip or standard input; its header, its rows, the types that fit its data."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any
+
+from ..errors import DataError
+from . import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from ..drivers.base import Driver
+
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})").fullmatch
+_REAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?").fullmatch
+_DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d").fullmatch
+_LEADING_ZERO = re.compile(r"[-+]?0\d").match
+
+TYPES = {
+    "psycopg": {"integer": "integer", "bigint": "bigint", "real": "double precision", "date": "date", "text": "text"},
+    "pymysql": {"integer": "int", "bigint": "bigint", "real": "double", "date": "date", "text": "varchar({})"},
+    "sqlite3": {"integer": "integer", "bigint": "integer", "real": "real", "date": "text", "text": "text"},
+}
+"""What each kind of column is called by driver; for other drivers the standard's names."""
+STANDARD = {"integer": "integer", "bigint": "bigint", "real": "double precision", "date": "date", "text": "varchar({})"}
+
+
+class Source:
+    """The file: `header` is its first line; `rows()` reads the others again from the start."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._nulls = {"", *options.null}
+        self._raw: IO[bytes] | None = None
+        self._size = 0
+        self._spool: IO[bytes] | None = None
+        csv.field_size_limit(16 * 1024 * 1024)
+        if options.file == "-":
+            self._spool = _spooled() if options.create else None
+        with_header = self._reader()
+        self._first = with_header
+        self.header = self._read_header(with_header)
+
+    def _read_header(self, reader: Any) -> list[str]:
+        try:
+            header = [name.strip() for name in next(reader)]
+        except StopIteration:
+            raise UsageError("the file is empty; its first line names the columns") from None
+        except UnicodeDecodeError:
+            raise self._not_text(1) from None
+        if not all(header):
+            raise UsageError(f"the header has a column without a name (number {header.index('') + 1})")
+        if len(set(map(str.lower, header))) != len(header):
+            twice = next(name for name in header if [other.lower() for other in header].count(name.lower()) > 1)
+            raise UsageError(f"the header names {twice!r} twice")
+        return header
+
+    def rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield (line number, fields), with None for NULL; a record of several lines has its first one's number."""
+        reader = self._first or self._skip_header()
+        self._first = None
+        nulls = self._nulls
+        line = reader.line_num + 1
+        try:
+            for fields in reader:
+                if fields:
+                    yield line, [None if field in nulls else field for field in fields]
+                line = reader.line_num + 1
+        except csv.Error as exc:
+            raise DataError(f"line {line} is no CSV: {exc}") from exc
+        except UnicodeDecodeError as exc:
+            raise self._not_text(line) from exc
+
+    def _not_text(self, line: int) -> DataError:
+        return DataError(
+            f"line {line} or one soon after it is not {self._options.encoding}; name the file's --encoding"
+        )
+
+    def _skip_header(self) -> Any:
+        reader = self._reader()
+        next(reader)
+        return reader
+
+    def _reader(self) -> Any:
+        stream = io.TextIOWrapper(self._open(), encoding=self._options.encoding, newline="")
+        return csv.reader(stream, delimiter=self._options.delimiter, strict=True)
+
+    def _open(self) -> Any:
+        path = self._options.file
+        if path == "-":
+            if self._spool is None:
+                return sys.stdin.buffer
+            self._spool.seek(0)
+            return io.BufferedReader(io.FileIO(self._spool.fileno(), closefd=False))
+        self._raw = raw = open(path, "rb")  # noqa: SIM115
+        self._size = raw.seek(0, io.SEEK_END)
+        raw.seek(0)
+        magic = raw.peek(4)[:4]
+        if magic[:2] == b"\x1f\x8b":
+            return gzip.GzipFile(fileobj=raw)
+        if magic == b"PK\x03\x04":
+            return _only_member(raw)
+        return raw
+
+    def share(self) -> float | None:
+        """Return how much of the file is read, from 0 to 1; None where that cannot be known."""
+        return self._raw.tell() / self._size if self._raw is not None and self._size else None
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for stream in (self._raw, self._spool):
+            if stream is not None:
+                stream.close()
+
+
+def _spooled() -> IO[bytes]:
+    """Copy standard input to a temporary file, to read it twice without holding it in memory."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115
+    shutil.copyfileobj(sys.stdin.buffer, spool)
+    spool.flush()
+    return spool
+
+
+def _only_member(raw: IO[bytes]) -> Any:
+    archive = zipfile.ZipFile(raw)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+    if len(names) != 1:
+        raise UsageError(f"the zip holds {len(names)} files; load one that holds a single CSV")
+    return archive.open(names[0])
+
+
+def derive(source: Source, driver: Driver) -> list[str]:
+    """Return a type for each column that fits all of its values, found by reading the file once."""
+    kinds: list[str | None] = [None] * len(source.header)
+    lengths = [1] * len(source.header)
+    rows = source.rows()
+    while batch := [fields for _, fields in islice(rows, 5000)]:
+        for number, values in enumerate(zip(*(row for row in batch if len(row) == len(kinds)), strict=True)):
+            distinct = {value for value in values if value is not None}
+            kinds[number] = _joined(kinds[number], _kind(distinct))
+            lengths[number] = max([lengths[number], *map(len, distinct)])
+    names = TYPES.get(driver.name, STANDARD)
+    return [_sized(names[kind or "text"], length) for kind, length in zip(kinds, lengths, strict=True)]
+
+
+def _sized(name: str, length: int) -> str:
+    if "{}" not in name:
+        return name
+    return name.format(length + length // 4) if length < 4000 else "longtext"
+
+
+def _kind(values: set[str]) -> str | None:
+    """Return the narrowest kind that fits all of these values: integer, bigint, real, date, text; None for no value."""
+    if not values:
+        return None
+    if all(map(_INTEGER, values)):
+        return "integer" if all(-(2**31) <= int(value) < 2**31 for value in values) else "bigint"
+    if all(_REAL(value) and not _LEADING_ZERO(value) for value in values):
+        return "real"
+    return "date" if all(map(_DATE, values)) else "text"
+
+
+def _joined(one: str | None, other: str | None) -> str | None:
+    """Return the kind that holds what both kinds hold."""
+    if one is None or other is None or one == other:
+        return one or other
+    numeric = ("integer", "bigint", "real")
+    if one in numeric and other in numeric:
+        return max(one, other, key=numeric.index)
+    return "text"
+
+
+def quoted_name(name: str, quote: str, dotted: bool = False) -> str:
+    """Return a name in quotes; a table's may be `schema.table`, and one that is quoted already stays as it is."""
+    if name.startswith(quote) and name.endswith(quote) and len(name) > 1:
+        return name
+    parts = name.split(".") if dotted else [name]
+    return ".".join(f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts)
