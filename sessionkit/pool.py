@@ -95,7 +95,7 @@ class Pool:
         self._waiters: deque[Waiter] = deque()
         self._dead: deque[weakref.ref[Slot]] = deque()
         self._reaping = allocate_lock()
-        self._reaped_at = self._shrink_at = 0.0
+        self._reaped_at = self._shrink_at = self._collected_at = 0.0
         self._slots: set[weakref.ref[Slot]] = set()
         for _ in range(self.size):
             self._add()
@@ -232,8 +232,7 @@ class Pool:
                 left = deadline - monotonic()
                 if waiter.lock.acquire(timeout=max(0.0, min(TICK, left))):
                     return waiter.taken()
-                if left <= 0:
-                    gc.collect()  # an abandoned session in a cycle may hold one
+                self._collect()
                 self._look_again()
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
@@ -259,6 +258,13 @@ class Pool:
                 self._put_back(waiter.taken())
         if self._waiters:
             self._match()
+
+    def _collect(self) -> None:
+        """Look for an abandoned session in a cycle of garbage; at most once a second, because it takes long."""
+        now = monotonic()
+        if now - self._collected_at >= 1.0:
+            self._collected_at = now
+            gc.collect()
 
     def _look_again(self) -> None:
         self._reap()

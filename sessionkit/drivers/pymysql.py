@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
-from .base import ACTIVE, BROKEN, IDLE, Driver
+from .base import ACTIVE, BROKEN, IDLE, UNTOLD, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,20 +112,29 @@ class PyMySQL(Driver):
         return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
 
     def close(self, conn: Any) -> None:
-        """A second close raises in PyMySQL, and so does one on a broken socket."""
+        """A second close raises in PyMySQL, so does one on a broken socket; an unread result would be drained later."""
+        unread = conn._result
+        if unread is not None and unread.unbuffered_active:
+            unread.unbuffered_active, unread.connection = False, None
         if conn.open:
             super().close(conn)
 
     # -- state
 
     def status(self, conn: Any) -> int:
-        """The flag of the last OK packet; an unfinished unbuffered result is a command under way."""
+        """
+        The flag of the last OK packet, which rows do not bring: PyMySQL drops the one in the packet that ends them.
+
+        So after a SELECT a flag that says idle proves nothing. An unfinished unbuffered result is a command under way.
+        """
         if conn._sock is None:
             return BROKEN
-        unread = conn._result
-        if unread is not None and unread.unbuffered_active:
-            return BROKEN
-        return ACTIVE if conn.server_status & _IN_TRANSACTION else IDLE
+        if conn.server_status & _IN_TRANSACTION:
+            return BROKEN if conn._result is not None and conn._result.unbuffered_active else ACTIVE
+        last = conn._result
+        if last is None or last.server_status is not None:
+            return IDLE
+        return BROKEN if last.unbuffered_active else UNTOLD
 
     def status_after_error(self, conn: Any) -> int:
         """An error packet carries no flag; COM_PING brings the true one."""
