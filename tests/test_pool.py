@@ -461,12 +461,16 @@ def test_connections_that_the_server_closed_are_not_lent(server_db: Database) ->
     if server_db.kind == "postgres":
         kill = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
         server_db.main.execute(kill)
-        others = "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+        others = (
+            "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+        )
         while server_db.main.execute(others).scalar():
             time.sleep(0.01)  # the backends end when they notice
     else:
         own = server_db.main.execute("select connection_id()").scalar()
-        for ident in server_db.main.execute("select id from information_schema.processlist where user = 'root'").scalars():
+        for ident in server_db.main.execute(
+            "select id from information_schema.processlist where user = 'root'"
+        ).scalars():
             if ident != own:
                 server_db.main.execute(f"kill {ident}")
     assert [engine.execute("select 1").scalar() for _ in range(8)] == [1] * 8

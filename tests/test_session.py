@@ -396,7 +396,11 @@ def test_a_cursor_works_inside_the_transaction(db: Database) -> None:
             cursor.executemany(f"insert into item (name, price) values ({mark}, {mark})", [("a", 1), ("b", 2)])
             cursor.execute(f"select name from item where price > {mark} order by id", (0,))
             assert [column[0] for column in cursor.description] == ["name"]
-            assert (cursor.fetchone(), cursor.fetchmany(5), cursor.fetchall()) == (("a",), [("b",)], []) or db.kind == "mariadb"
+            assert (cursor.fetchone(), cursor.fetchmany(5), cursor.fetchall()) == (
+                ("a",),
+                [("b",)],
+                [],
+            ) or db.kind == "mariadb"
             with pytest.raises(sessionkit.ProgrammingError):
                 cursor.execute("selec")
         session.rollback()
@@ -415,7 +419,13 @@ def test_a_connection_is_detached_when_the_lease_ends(db: Database) -> None:
         cursor = conn.cursor()
         cursor.execute("insert into item (name, price) values ('a', 1)")
         conn.commit()
-        for call in (conn.cursor, conn.commit, conn.rollback, lambda: cursor.execute("select 1"), lambda: conn.driver_connection):
+        for call in (
+            conn.cursor,
+            conn.commit,
+            conn.rollback,
+            lambda: cursor.execute("select 1"),
+            lambda: conn.driver_connection,
+        ):
             with pytest.raises(InvalidRequestError, match="given back"):
                 call()
     assert db.names() == ["a"]

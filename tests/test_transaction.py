@@ -85,7 +85,11 @@ def test_autobegin_off_refuses_statements_outside_a_block(db: Database) -> None:
     """Until begin(), and again after commit, rollback and reset."""
     session = db.main.session(autobegin=False)
     for end in (session.commit, session.rollback, session.reset):
-        for call in (lambda: session.execute("select 1"), lambda: session.get(Item, 1), lambda: session.insert(Item("a", 1))):
+        for call in (
+            lambda: session.execute("select 1"),
+            lambda: session.get(Item, 1),
+            lambda: session.insert(Item("a", 1)),
+        ):
             with pytest.raises(InvalidRequestError, match="autobegin=False"):
                 call()
         session.begin()
@@ -208,9 +212,7 @@ def test_a_failing_rollback_never_replaces_the_exception_in_flight(
 
 def test_sqlite_a_deferred_constraint_at_the_end_of_a_block(sqlite: Database) -> None:
     """COMMIT refused leaves SQLite's transaction open: it is rolled back, and another connection gets the lock at once."""
-    sqlite.main.execute(
-        "create table late (item_id integer references item (id) deferrable initially deferred)"
-    )
+    sqlite.main.execute("create table late (item_id integer references item (id) deferrable initially deferred)")
     with pytest.raises(ForeignKeyViolation):
         with sqlite.main.begin() as session:
             session.execute("insert into late values (99)")
@@ -581,7 +583,15 @@ def test_transaction_words_as_statements_are_refused(db: Database) -> None:
     """COMMIT and its like would change the transaction behind the session's back."""
     with db.main.begin() as session:
         put(session, "a")
-        for word in ("commit", "ROLLBACK", "begin", "start transaction", "savepoint x", "/* c */ end", "release savepoint x"):
+        for word in (
+            "commit",
+            "ROLLBACK",
+            "begin",
+            "start transaction",
+            "savepoint x",
+            "/* c */ end",
+            "release savepoint x",
+        ):
             with pytest.raises(InvalidRequestError, match="behind the session's back"):
                 session.execute(word)
         raise Rollback
