@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .errors import Diagnosis
-
 # Transaction status, as a driver tells it without a round trip. Ordered: the higher, the more there is to undo.
 IDLE = 0
 """No transaction is open."""
@@ -49,7 +47,7 @@ class DBAPIConnection(Protocol):
 class Diagnoser(Protocol):
     """Whoever can say what a driver's exception means: a driver."""
 
-    def diagnose(self, exc: BaseException) -> Diagnosis | None: ...
+    def diagnose(self, exc: BaseException) -> Any: ...
 
 
 class Lease(Protocol):

@@ -256,7 +256,7 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
     """
     if isinstance(exc, Error):
         return exc
-    found = diagnoser.diagnose(exc)
+    found: Diagnosis | None = diagnoser.diagnose(exc)
     if found is None:
         found = Diagnosis(DataError, text=f"the driver could not take a value ({type(exc).__name__})")
     text = found.text or first_sentence(found.error)

@@ -1,9 +1,10 @@
-"""A place in the pool, which is the lease of whoever borrowed it, and what can be told about the borrower."""
+"""Places: in the pool, which are the leases of those who borrowed them; in its queue; and what can be told of each."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from _thread import allocate_lock, get_ident
 
 from .errors import shorten
 
@@ -68,6 +69,34 @@ class LeaseInfo:
 
     def __repr__(self) -> str:
         return f"<LeaseInfo: {self}>"
+
+
+class Waiter:
+    """A thread in the queue: a lock that is released to wake it, and a claim that only one side can win."""
+
+    __slots__ = ("claim", "lock", "slot", "thread")
+
+    def __init__(self) -> None:
+        self.lock = allocate_lock()
+        self.lock.acquire()
+        self.claim = [True]
+        self.slot: Slot | None = None
+        self.thread = get_ident()
+
+    def taken(self) -> Slot:
+        """Return what was handed over, once."""
+        slot, self.slot = self.slot, None
+        assert slot is not None  # set before the lock was released
+        return slot
+
+
+def timeout_text(limit: float, size: int, lent: Sequence[LeaseInfo], connect_error: str | None) -> str:
+    """Return what a caller that waited in vain is told: who holds the connections, or why none could be made."""
+    text = f"no connection within {limit:g} s ({len(lent)} of {size} lent"
+    text += f"; oldest: {'; '.join(map(str, lent))})" if lent else ")"
+    if connect_error:
+        text += f"; the last attempt to connect failed: {connect_error}"
+    return text
 
 
 def place(code: CodeType | None, instruction: int) -> str:

@@ -20,7 +20,7 @@ from time import monotonic
 
 from .errors import ArgumentError, PoolClosedError, PoolDeadlockError, PoolTimeoutError
 from .keeper import Keeper
-from .lease import LeaseInfo, Slot, caller, holds_all
+from .lease import LeaseInfo, Slot, Waiter, caller, holds_all, timeout_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,25 +34,6 @@ TICK = 0.25
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _graveyard: list[Any] = []
 """Connections inherited through fork: kept, never closed, because closing would talk on the parent's socket."""
-
-
-class Waiter:
-    """A thread in the queue: a lock that is released to wake it, and a claim that only one side can win."""
-
-    __slots__ = ("claim", "lock", "slot", "thread")
-
-    def __init__(self) -> None:
-        self.lock = allocate_lock()
-        self.lock.acquire()
-        self.claim = [True]
-        self.slot: Slot | None = None
-        self.thread = get_ident()
-
-    def taken(self) -> Slot:
-        """Return what was handed over, once."""
-        slot, self.slot = self.slot, None
-        assert slot is not None  # set before the lock was released
-        return slot
 
 
 class Pool:
@@ -237,7 +218,7 @@ class Pool:
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 if left <= 0:
-                    raise PoolTimeoutError(self._timeout_text(limit))
+                    raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._keeper.connect_error))
                 if waiter not in self._waiters:  # whoever took it out was interrupted: queue again, in front
                     waiter = Waiter()
                     self._waiters.appendleft(waiter)
@@ -335,14 +316,6 @@ class Pool:
 
     def _lent(self) -> list[Slot]:
         return [slot for slot in self._living() if slot.holder is not None]
-
-    def _timeout_text(self, limit: float) -> str:
-        lent = self.leases()
-        text = f"no connection within {limit:g} s ({len(lent)} of {self.size} lent"
-        text += f"; oldest: {'; '.join(map(str, lent))})" if lent else ")"
-        if self._keeper.connect_error:
-            text += f"; the last attempt to connect failed: {self._keeper.connect_error}"
-        return text
 
     def _raise_if_deadlocked(self, frame: FrameType) -> None:
         lent = self._lent()

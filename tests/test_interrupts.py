@@ -17,7 +17,7 @@ from sessionkit.testing import FakeDriver, fake_engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sessionkit import Engine, Session
+    from sessionkit import Engine
 
 PACKAGE = os.path.dirname(sessionkit.__file__)
 STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "3"))  # 1: every instruction

@@ -86,16 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
-    except (UsageError, ArgumentError, InterfaceError) as exc:
-        code, told = 2, exc
-    except (Error, OSError) as exc:
-        code, told = 1, exc
+    except (UsageError, Error, OSError) as exc:
+        told = exc
     if options.traceback:
         import traceback
 
         traceback.print_exception(told)
     notes = "; ".join(getattr(told, "__notes__", ()))
-    return _told(f"{told}{f' ({notes})' if notes else ''}", code)
+    wrong_usage = isinstance(told, (UsageError, ArgumentError, InterfaceError))
+    return _told(f"{told}{f' ({notes})' if notes else ''}", 2 if wrong_usage else 1)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -165,6 +165,8 @@ class Psycopg(Driver):
             return Diagnosis(
                 errors.DisconnectionError, text="the connection to the server is lost or could not be made"
             )
+        if "cannot adapt" in text:
+            return Diagnosis(errors.DataError, text="psycopg has no form for a parameter's type")
         if "InterfaceError" in names and "closed" in text:
             return Diagnosis(errors.DisconnectionError, text="the connection is closed")
         return super().diagnose(exc)

@@ -240,6 +240,8 @@ class SQLite(Driver):
             found = super().diagnose(exc)
             if found is not None and found.error is errors.ProgrammingError and "closed database" in str(exc):
                 return Diagnosis(errors.DisconnectionError, text="the connection is closed")
+            if "binding parameter" in str(exc):
+                return Diagnosis(errors.DataError, text="sqlite3 has no form for a parameter's type")
             return found
         return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=_safe_text(exc, code))
 

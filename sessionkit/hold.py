@@ -1,0 +1,199 @@
+"""A lease and the state of what is on it: in doubt, doomed, well; and the ways to let go of it."""
+
+from __future__ import annotations
+
+from . import errors
+from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
+from .errors import map_error, shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._typing import Lease, Source
+    from .errors import Error
+
+
+class Hold:
+    """
+    What a link knows of its connection: whether the transaction on it still stands, and what to do with it at the end.
+
+    It owns its lease: the connection is out of the pool while `lease` is set. `doubt` is True from before a
+    driver call until it has returned well or failed in step, so whatever interrupts it, the connection is
+    discarded. `failure` is the first error that doomed the transaction; nothing but an end is possible then.
+    """
+
+    __slots__ = ("begun", "by_words", "doubt", "failure", "lease", "open_cursors", "restoring", "seen", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.lease: Lease | None = None
+        self.begun = False
+        self.by_words = False  # the transaction was begun by words, so the driver's status must say so
+        self.seen = False  # the driver's status has said so
+        self.restoring = False  # modes were set that outlive the transaction
+        self.doubt = False
+        self.failure: Error | None = None
+        self.open_cursors: list[Any] = []  # of stand-ins that clients hold; closed by every end
+
+    def conn(self) -> Any:
+        """Return the leased connection; one that is gone (closed, or a parent process's) ends the transaction."""
+        conn = self.lease.conn if self.lease is not None else None
+        if conn is None:
+            self.failure = self.failure or errors.DisconnectionError(
+                "the connection is gone (closed, or a parent process's)"
+            )
+            raise self.lost()
+        return conn
+
+    # -- state
+
+    def _stands(self) -> bool:
+        """Ask the driver, without a round trip, whether the transaction that we began is still open and well."""
+        status = self.status()
+        if status == ACTIVE:
+            self.seen = True
+            return True
+        if status == UNTOLD:
+            return True
+        if status == INERROR:
+            self.failure = self.failure or errors.TransactionAbortedError("an earlier statement failed")
+            return False
+        if status == BROKEN:
+            self.failure = self.failure or errors.DisconnectionError(
+                "the connection is closed or in the middle of a command"
+            )
+            return False
+        return not (self.by_words or self.seen)
+
+    def is_well(self) -> bool:
+        """Whether statements can run: nothing has doomed the transaction, if it has begun."""
+        return self.failure is None and not self.doubt and (not self.begun or self._stands())
+
+    def status(self) -> int:
+        """Return the connection's transaction status; one that cannot be read is BROKEN."""
+        conn = self.lease.conn if self.lease is not None else None
+        if conn is None or self.doubt:
+            return BROKEN
+        try:
+            found: int = self.source.driver.status(conn)
+        except Exception:  # whatever it is, it is no status
+            return BROKEN
+        return found
+
+    def lost(self) -> Error:
+        """Return the error for using a transaction that is aborted or over, its cause being what did it."""
+        cause = self.failure
+        name = f" on {self.source.name}" if self.source.name else ""
+        if cause is not None and self.status() == INERROR:
+            error: Error = errors.TransactionAbortedError(
+                f"the transaction{name} failed earlier and keeps nothing; roll back, or use begin_nested() to go on after an error",
+            )
+        else:
+            error = errors.TransactionLostError(
+                f"the transaction{name} is over and its work is not kept: "
+                + (
+                    _cause_text(cause)
+                    if cause is not None
+                    else "something ended it (a statement, a trigger or the server)"
+                )
+                + "; roll back, or leave the block",
+            )
+        error.__cause__ = cause
+        return error
+
+    # -- failing
+
+    def _failed(self, exc: Exception, sql: str) -> Error:
+        """Map a statement's error, and find out what it left of the transaction."""
+        driver = self.source.driver
+        error = map_error(exc, driver, sql)
+        if driver.diagnose(exc) is not None or driver.in_step_after_error or isinstance(exc, errors.Error):
+            self.doubt = False
+        self._after_error(error)
+        return error
+
+    def _after_error(self, error: Error) -> None:
+        if isinstance(error, errors.DisconnectionError):
+            self.source.lender.suspect()
+        if self.doubt or self.lease is None or self.lease.conn is None:
+            self.failure = self.failure or error
+            return
+        driver = self.source.driver
+        try:
+            status = driver.status_after_error(self.lease.conn)
+        except Exception as exc:
+            if driver.diagnose(exc) is None:
+                raise
+            status = BROKEN
+        undone = isinstance(error, (errors.DeadlockError, errors.SerializationError))
+        ended = status == IDLE and (self.by_words or self.seen or undone)
+        if status in (INERROR, BROKEN) or ended:
+            self.failure = self.failure or error
+
+    # -- letting go
+
+    def has_cursor(self, cursor: Any) -> bool:
+        """Tell whether a cursor that was opened here still is."""
+        return any(known is cursor for known in self.open_cursors)
+
+    def close_open_cursor(self, cursor: Any) -> None:
+        """Close a cursor that was opened here, if it still is open."""
+        if self.has_cursor(cursor):
+            self.open_cursors = [known for known in self.open_cursors if known is not cursor]
+            self._close_cursor(cursor)
+
+    def close_open_cursors(self) -> None:
+        """Close what clients left open: an unfinished SELECT would keep its locks."""
+        while self.open_cursors:
+            self._close_cursor(self.open_cursors.pop())
+
+    def _close_cursor(self, cursor: Any) -> None:
+        """Close it whatever happened: the cursor of a failed statement holds its locks."""
+        try:
+            cursor.close()
+        except Exception as exc:
+            if self.source.driver.diagnose(exc) is None:
+                raise
+
+    def give_back(self) -> None:
+        """Give the connection back clean, or discard it when in doubt. Nothing to do without one."""
+        lease = self.lease
+        if lease is None:
+            return
+        if self.doubt or self.begun or self.status() == BROKEN:
+            self.give_up()
+            return
+        if self.restoring:
+            self._restore(lease)
+        self.lease = None
+        self.source.lender.checkin(lease)
+
+    def _restore(self, lease: Lease) -> None:
+        self.doubt = True
+        try:
+            self.source.driver.restore(lease.conn)
+        except BaseException:
+            self.give_up()
+            raise
+        self.doubt = self.restoring = False
+
+    def give_up(self) -> None:
+        """Discard the connection, whatever its state."""
+        self.open_cursors = []
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.source.lender.discard(lease)
+
+    def abandon(self) -> None:
+        """Close the connection without touching the pool: for a finaliser, after which the place dies and is remade."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.source.lender.abandon(lease)
+
+    def _on(self) -> str:
+        return f" on {self.source.name}" if self.source.name else ""
+
+
+def _cause_text(cause: Error) -> str:
+    return shorten(str(cause), 200)

@@ -1,0 +1,228 @@
+"""The same mistake gives the same error on every database that can tell; nothing secret is shown."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sessionkit
+from sessionkit import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sessionkit import Session
+
+    from .conftest import Database
+
+SECRET = "hunter2"
+
+
+def put(session: Session, name: str | None, price: float = 1) -> None:
+    """Insert a row."""
+    session.execute("insert into item (name, price) values (:name, :price)", {"name": name, "price": price})
+
+
+MISTAKES: dict[str, tuple[type[errors.Error], Callable[[Session], Any]]] = {
+    "unique": (errors.UniqueViolation, lambda s: [put(s, SECRET), put(s, SECRET)]),
+    "primary key": (errors.UniqueViolation, lambda s: [s.execute("insert into item (id, name, price) values (1, ?, 1)", (SECRET + str(i),)) for i in range(2)]),
+    "foreign key": (errors.ForeignKeyViolation, lambda s: s.execute("insert into tag values (99, ?)", (SECRET,))),
+    "not null": (errors.NotNullViolation, lambda s: s.execute("insert into item (name, price) values (?, ?)", (SECRET, None))),
+    "check": (errors.CheckViolation, lambda s: put(s, SECRET, -1)),
+    "syntax": (errors.ProgrammingError, lambda s: s.execute("selec :x", {"x": SECRET})),
+    "no table": (errors.ProgrammingError, lambda s: s.execute("select * from nowhere where a = :x", {"x": SECRET})),
+    "no column": (errors.ProgrammingError, lambda s: s.execute("select nowhere from item where name = :x", {"x": SECRET})),
+    "bad value": (errors.DataError, lambda s: s.execute("select :x", {"x": object()})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_same_mistake_is_the_same_error(db: Database, mistake: str, caplog: pytest.LogCaptureFixture) -> None:
+    """By its leaf class; with the driver's exception in .orig, and no value in our text, repr, notes or log."""
+    expected, make = MISTAKES[mistake]
+    caplog.set_level(logging.DEBUG, "sessionkit")
+    engine = db.engine(echo=True)
+    with pytest.raises(errors.Error) as caught, engine.begin() as session:
+        make(session)
+    error = caught.value
+    assert type(error) is expected
+    assert error.orig is not None
+    assert error.__cause__ is error.orig
+    assert error.statement
+    if mistake != "bad value":
+        assert error.sqlstate or error.code
+    shown = [str(error), repr(error), *getattr(error, "__notes__", []), caplog.text]
+    assert not any(SECRET in text for text in shown)
+    assert engine.pool.stats()["lent"] == 0
+
+
+def test_postgres_serialization(postgres: Database) -> None:
+    """Two transactions that cannot both have happened."""
+    with postgres.main.begin() as session:
+        put(session, "a")
+        put(session, "b")
+    with pytest.raises(errors.SerializationError):
+        with postgres.main.begin(isolation_level="serializable") as one:
+            one.scalar("select sum(price) from item")
+            with postgres.engine().begin(isolation_level="serializable") as two:
+                two.scalar("select sum(price) from item")
+                put(two, "c")
+            put(one, "d")
+
+
+def test_postgres_codes_on_request(postgres: Database) -> None:
+    """Every SQLSTATE of the table arrives as its class, raised by the server itself."""
+    from sessionkit.drivers.base import SQLSTATES
+
+    for state, expected in SQLSTATES.items():
+        code = str(state) if len(str(state)) == 5 else f"{state}ABC"
+        with pytest.raises(errors.Error) as caught, postgres.main.session() as session:
+            session.execute(f"do $$ begin raise exception 'boo' using errcode = '{code}'; end $$")
+        assert type(caught.value) is expected, code
+        assert caught.value.sqlstate == code
+
+
+def test_mariadb_codes_on_request(mariadb: Database) -> None:
+    """Every error number of the table arrives as its class, signalled by the server itself."""
+    from sessionkit.drivers.pymysql import CODES
+
+    with mariadb.main.session() as session:
+        for code, expected in CODES.items():
+            with pytest.raises(errors.Error) as caught:
+                session.execute(f"signal sqlstate 'HY000' set mysql_errno = {code}, message_text = 'boo'")
+            assert type(caught.value) is expected, code
+            assert caught.value.code == code
+            session.rollback()
+
+
+def test_lock_timeout(server_db: Database) -> None:
+    """A row that somebody else holds."""
+    with server_db.main.begin() as session:
+        put(session, "a")
+    setting = "set lock_timeout = 50" if server_db.kind == "postgres" else "set innodb_lock_wait_timeout = 1"
+    impatient = server_db.engine(on_connect=setting)
+    with server_db.main.begin() as holder:
+        holder.execute("update item set price = 2")
+        with pytest.raises(errors.LockTimeoutError), impatient.begin() as session:
+            session.execute("update item set price = 3")
+
+
+def test_sqlite_busy(sqlite: Database) -> None:
+    """The write lock is somebody else's."""
+    with sqlite.main.begin() as holder:
+        put(holder, "a")
+        with pytest.raises(errors.LockTimeoutError), sqlite.engine(busy_timeout=0).begin() as session:
+            put(session, "b")
+
+
+def test_deadlock(server_db: Database) -> None:
+    """Exactly one of the two sees DeadlockError, and the other commits."""
+    with server_db.main.begin() as session:
+        put(session, "a")
+        put(session, "b")
+    barrier = threading.Barrier(2, timeout=20)
+    engine = server_db.engine()
+    outcomes: list[str] = []
+
+    def work(first: str, second: str) -> None:
+        try:
+            with engine.begin() as session:
+                session.execute("update item set price = price + 1 where name = ?", (first,))
+                barrier.wait()
+                session.execute("update item set price = price + 1 where name = ?", (second,))
+        except errors.DeadlockError:
+            outcomes.append("deadlock")
+        else:
+            outcomes.append("committed")
+
+    threads = [threading.Thread(target=work, args=args) for args in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == ["committed", "deadlock"]
+    assert server_db.main.execute("select price from item").scalars() == [2, 2]
+
+
+def test_cancelled(server_db: Database) -> None:
+    """By the server's own limit."""
+    setting = "set statement_timeout = 50" if server_db.kind == "postgres" else "set max_statement_time = 0.05"
+    engine = server_db.engine(on_connect=setting)
+    slow = (
+        "select pg_sleep(5)"
+        if server_db.kind == "postgres"
+        else "select count(*) from seq_1_to_100000000 a join seq_1_to_1000 b"
+    )
+    with pytest.raises(errors.QueryCancelledError), engine.begin() as session:
+        session.execute(slow)
+
+
+def test_read_only_file(sqlite: Database) -> None:
+    """A write to a file opened read-only, which WAL could not be set on."""
+    with sqlite.main.begin() as session:
+        put(session, "a")
+    engine = sqlite.engine()
+    engine.url.query["mode"] = "ro"
+    with engine.session() as session:
+        assert session.scalars("select name from item") == ["a"]
+        with pytest.raises(errors.ReadOnlyError):
+            put(session, "b")
+
+
+@pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/x", "mysql://app:hunter2@127.0.0.1:1/x"])
+def test_nobody_listens(url: str) -> None:
+    """DisconnectionError, the URL as a note, and no password."""
+    engine = sessionkit.create_engine(url)
+    with pytest.raises(errors.DisconnectionError) as caught:
+        engine.execute("select 1")
+    assert SECRET not in f"{caught.value!r} {caught.value.__notes__}"
+    assert engine.pool.stats() == {"size": 5, "open": 0, "idle": 0, "lent": 0, "waiting": 0}
+
+
+def test_unknown_database_and_user(server_db: Database) -> None:
+    """OperationalError, not a disconnection: trying again will not help."""
+    url = server_db.main.url
+    place = f"{url.scheme}://{url.username}@{url.host}:{url.port}/nowhere"
+    with pytest.raises(errors.OperationalError) as caught:
+        sessionkit.create_engine(place).execute("select 1")
+    assert type(caught.value) is errors.OperationalError
+
+
+def test_values_that_do_not_fit(db: Database) -> None:
+    """A number too large, a text with a lone surrogate: DataError; the connection stays in use or is replaced."""
+    with db.main.session() as session:
+        for value in (2**70, "\ud800"):
+            with pytest.raises((errors.DataError, errors.ProgrammingError)):
+                session.execute("insert into item (id, name, price) values (:v, :v, 1)", {"v": value})
+            session.rollback()
+        assert session.scalar("select 1") == 1
+
+
+def test_errors_pickle() -> None:
+    """Without the driver's exception, which may hold a socket."""
+    error = errors.UniqueViolation("twice", orig=ValueError(), sqlstate="23505", code=7, statement="insert")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.sqlstate, again.code, again.statement, again.orig) == (
+        errors.UniqueViolation, "twice", "23505", 7, "insert", None,
+    )  # fmt: skip
+
+
+def test_the_tree() -> None:
+    """PEP 249's classes at the top, each leaf below its parent."""
+    for parent, leaves in {
+        errors.IntegrityError: "UniqueViolation ForeignKeyViolation NotNullViolation CheckViolation",
+        errors.OperationalError: "DeadlockError SerializationError LockTimeoutError DisconnectionError QueryCancelledError ReadOnlyError "
+        "TooManyConnectionsError TransactionAbortedError TransactionLostError CommitUnknownError PartialCommitError PoolTimeoutError "
+        "StaleObjectError",
+        errors.PoolTimeoutError: "PoolDeadlockError",
+        errors.InterfaceError: "PoolClosedError SessionClosedError ConcurrentUseError",
+        errors.InvalidRequestError: "ArgumentError NoResultFound MultipleResultsFound ImplicitCommitError",
+        errors.ProgrammingError: "InvalidRequestError",
+        errors.DatabaseError: "DataError OperationalError IntegrityError InternalError ProgrammingError NotSupportedError",
+    }.items():
+        for leaf in leaves.split():
+            assert getattr(errors, leaf).__bases__ == (parent,)
