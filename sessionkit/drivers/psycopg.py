@@ -93,6 +93,27 @@ class Psycopg(Driver):
 
         return conn.cursor(row_factory=tuple_row)
 
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """
+        Send all rows in one pipeline, and read every answer inside it.
+
+        Left to itself, psycopg meets an error when it leaves its own pipeline, and logs the rest as ignored errors.
+        """
+        conn = cursor.connection
+        if not _pipelines() or conn.pgconn.pipeline_status:
+            cursor.executemany(sql, rows)
+            return
+        failed: Exception | None = None
+        with conn.pipeline() as pipeline:
+            try:
+                cursor.executemany(sql, rows)
+                pipeline.sync()
+            except Exception as exc:
+                failed = exc
+                _drain(pipeline)
+        if failed is not None:
+            raise failed
+
     def lastrowid(self, cursor: Any) -> int | None:
         """PostgreSQL has RETURNING instead."""
         return None
@@ -170,6 +191,27 @@ class Psycopg(Driver):
         if "InterfaceError" in names and "closed" in text:
             return Diagnosis(errors.DisconnectionError, text="the connection is closed")
         return super().diagnose(exc)
+
+
+def _pipelines() -> bool:
+    import psycopg
+
+    return psycopg.Pipeline.is_supported()
+
+
+def _drain(pipeline: Any) -> None:
+    """Read what is left of a failed pipeline: each sync brings the next error, until none is left or the wire is cut."""
+    import psycopg
+
+    while True:
+        try:
+            pipeline.sync()
+            return
+        except psycopg.errors.PipelineAborted:
+            continue
+        except psycopg.Error:
+            if pipeline.pgconn.status != psycopg.pq.ConnStatus.OK:
+                return
 
 
 def _host_port(place: str) -> tuple[str, str]:
