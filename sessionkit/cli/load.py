@@ -6,7 +6,6 @@ import csv
 import os
 import sys
 from collections import Counter
-from itertools import islice
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ..session import Session
 
 Row = tuple[int, list[Any]]  # line number, fields
+BadFields = tuple[int, list[Any], str]  # … and why not
 BAD_ROW = (DataError, IntegrityError, ProgrammingError)
 
 
@@ -95,22 +95,35 @@ class Loader:
 
     def _load(self, create: str | None) -> int:
         count = 0
-        rows = self._rows()
         with self._engine.begin() as session:
             if create:
                 session.execute(create)
-            while batch := list(islice(rows, self._options.batch)):
-                count += self._put(session, batch)
+            for batch, bad in self._batches():
+                if batch:
+                    count += self._put(session, batch)
+                if bad is not None:
+                    self._reject(*bad)
                 self.bar.show(count)
         return count
 
-    def _rows(self) -> Iterator[Row]:
-        width = len(self._columns)
-        for line, fields in self._source.rows():
-            if len(fields) == width:
-                yield line, fields
-            else:
-                self._reject(line, fields, f"{len(fields)} fields, the header has {width}")
+    def _batches(self) -> Iterator[tuple[list[Row], BadFields | None]]:
+        """Yield batches; one ends early where a row has too few or many fields, so that the first bad row is the one told."""
+        width, size = len(self._columns), self._options.batch
+        batch: list[Row] = []
+        try:
+            for line, fields in self._source.rows():
+                if len(fields) != width:
+                    yield batch, (line, fields, f"{len(fields)} fields, the header has {width}")
+                    batch = []
+                    continue
+                batch.append((line, fields))
+                if len(batch) == size:
+                    yield batch, None
+                    batch = []
+        except DataError:  # the file cannot be read further: what came before is looked at first
+            yield batch, None
+            raise
+        yield batch, None
 
     def _put(self, session: Session, batch: list[Row]) -> int:
         """Send a batch; when it is refused, its rows one by one, to find the bad ones."""

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
@@ -62,7 +63,8 @@ class Source:
         if not all(header):
             raise UsageError(f"the header has a column without a name (number {header.index('') + 1})")
         if len(set(map(str.lower, header))) != len(header):
-            twice = next(name for name in header if [other.lower() for other in header].count(name.lower()) > 1)
+            lowered = [name.lower() for name in header]
+            twice = next(name for i, name in enumerate(header) if name.lower() in lowered[:i])
             raise UsageError(f"the header names {twice!r} twice")
         return header
 
@@ -79,6 +81,8 @@ class Source:
                 line = reader.line_num + 1
         except csv.Error as exc:
             raise DataError(f"line {line} is no CSV: {exc}") from exc
+        except (EOFError, zlib.error, zipfile.BadZipFile) as exc:
+            raise DataError(f"the compressed file is damaged after line {line}: {exc}") from exc
         except UnicodeDecodeError as exc:
             raise self._not_text(line) from exc
 
@@ -93,7 +97,10 @@ class Source:
         return reader
 
     def _reader(self) -> Any:
-        stream = io.TextIOWrapper(self._open(), encoding=self._options.encoding, newline="")
+        try:
+            stream = io.TextIOWrapper(self._open(), encoding=self._options.encoding, newline="")
+        except LookupError:
+            raise UsageError(f"unknown --encoding {self._options.encoding}") from None
         return csv.reader(stream, delimiter=self._options.delimiter, strict=True)
 
     def _open(self) -> Any:
@@ -135,7 +142,10 @@ def _spooled() -> IO[bytes]:
 
 
 def _only_member(raw: IO[bytes]) -> Any:
-    archive = zipfile.ZipFile(raw)
+    try:
+        archive = zipfile.ZipFile(raw)
+    except zipfile.BadZipFile as exc:
+        raise UsageError(f"the file begins like a zip and is none: {exc}") from exc
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     if len(names) != 1:
         raise UsageError(f"the zip holds {len(names)} files; load one that holds a single CSV")

@@ -103,15 +103,16 @@ class SQLite(Driver):
         )  # fmt: skip
         try:
             conn.execute(f"PRAGMA foreign_keys = {'ON' if _switch(own.get('foreign_keys', True)) else 'OFF'}")
-            self._set_journal(conn, own.get("journal_mode", "wal"), url)
+            if not self.is_shared_memory(url):
+                self._set_journal(conn, own.get("journal_mode", "wal"), asked="journal_mode" in own)
         except BaseException:
             conn.close()
             raise
         return conn
 
-    def _set_journal(self, conn: Any, wanted: str | None, url: URL) -> None:
-        """Set the journal mode where it is not so already and can be: not in memory, not on a read-only file."""
-        if wanted in (None, "", "keep") or self.is_shared_memory(url):
+    def _set_journal(self, conn: Any, wanted: str | None, asked: bool) -> None:
+        """Set the journal mode where it is not so already. WAL unasked for is set where it can be, on no read-only file."""
+        if wanted in (None, "", "keep"):
             return
         word = str(wanted).upper()
         if word not in ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"):
@@ -123,11 +124,8 @@ class SQLite(Driver):
         try:
             conn.execute(f"PRAGMA journal_mode = {word}").fetchall()
         except self.dbapi().OperationalError as exc:
-            if (getattr(exc, "sqlite_errorcode", 0) & 0xFF) not in (
-                5,
-                8,
-                14,
-            ):  # in use, read-only, no place for a journal
+            in_use, read_only, no_room = 5, 8, 14
+            if asked or (getattr(exc, "sqlite_errorcode", 0) & 0xFF) not in (in_use, read_only, no_room):
                 raise
 
     def close(self, conn: Any) -> None:
@@ -222,9 +220,8 @@ class SQLite(Driver):
     def hazards(self, conn: Any) -> list[tuple[str, str]]:
         """SQLite's WAL-reset bug: 3.7.0 to 3.51.2, mended in 3.51.3 and, back-ported, in 3.44.6 and 3.50.7."""
         version = self.dbapi().sqlite_version_info[:3]
-        mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
         journal = conn.execute("PRAGMA journal_mode").fetchone()[0]
-        if mended or journal != "wal":
+        if journal != "wal" or not has_wal_bug(version):
             return []
         return [(
             f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug: two connections that write can, rarely, corrupt the file",
@@ -244,6 +241,12 @@ class SQLite(Driver):
                 return Diagnosis(errors.DataError, text="sqlite3 has no form for a parameter's type")
             return found
         return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=_safe_text(exc, code))
+
+
+def has_wal_bug(version: tuple[int, ...]) -> bool:
+    """Tell whether a version of SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but not 3.44.6 and 3.50.7 and their successors."""
+    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return version >= (3, 7) and not mended
 
 
 def _safe_text(exc: BaseException, code: int) -> str:

@@ -1,0 +1,325 @@
+"""The command line, as a person uses it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sessionkit.cli.query import value_of
+from sessionkit.cli.source import _joined, _kind
+
+if TYPE_CHECKING:
+    from .conftest import Database
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments: str, stdin: bytes | None = None, cwd: Path | None = None, env: dict[str, str] | None = None) -> Any:
+    """Run `python -m sessionkit`, and return what it printed and its exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "sessionkit", *map(str, arguments)], input=stdin, capture_output=True, timeout=100, check=False,
+        cwd=cwd or ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **(env or {})},
+    )  # fmt: skip
+
+
+def told(done: Any) -> str:
+    """Return what was printed as text: output and errors."""
+    return str(done.stdout.decode() + done.stderr.decode())
+
+
+def one_line(done: Any, code: int) -> str:
+    """Return the one readable line of an error."""
+    assert (done.returncode, len(done.stderr.decode().splitlines()), done.stdout) == (code, 1, b""), told(done)
+    return str(done.stderr.decode())
+
+
+# -- demo
+
+
+def test_demo() -> None:
+    """Ends well, tells each step, and says that everything was as told."""
+    done = run("demo")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Everything was as told." in told(done)
+    assert told(done).count("ok  bank:") == 7
+
+
+def test_demo_needs_nothing_but_python() -> None:
+    """No driver, no third-party package."""
+    code = "import sys; sys.path.insert(0, '.'); from sessionkit.cli import main; sys.exit(main(['demo']))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", code], capture_output=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# -- load
+
+GOOD = 'id,name,price,day\n1,tea,3.5,2026-01-02\n2,"mate, yerba",4,2026-01-03\n3,,0.25,\n'
+BAD = "id,name,price\n1,tea,3.5\n2,mate,cheap\n3,tea,1\n4,too,many,fields\n5,fine,2\n"
+
+
+def test_load_creates_a_table(db: Database, tmp_path: Path) -> None:
+    """With types derived from the data; loading again into the same table without --create adds."""
+    db.main.execute("drop table if exists goods")
+    (tmp_path / "goods.csv").write_text(GOOD)
+    done = run("load", db.url, "goods", str(tmp_path / "goods.csv"), "--create")
+    assert done.returncode == 0, told(done)
+    assert "loaded 3 rows into goods" in told(done)
+    assert run("load", db.url, "goods", str(tmp_path / "goods.csv"), "--batch", "2").returncode == 0
+    rows = db.main.execute("select id, name, price from goods order by id").tuples()
+    db.main.execute("drop table goods")
+    assert rows == [(1, "tea", 3.5)] * 2 + [(2, "mate, yerba", 4)] * 2 + [(3, None, 0.25)] * 2
+
+
+@pytest.mark.parametrize("form", ["gz", "zip", "stdin"])
+def test_load_reads_other_forms(sqlite: Database, tmp_path: Path, form: str) -> None:
+    """Gzip, zip, standard input."""
+    path, stdin = tmp_path / f"goods.csv.{form}", None
+    if form == "gz":
+        path.write_bytes(gzip.compress(GOOD.encode()))
+    elif form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("goods.csv", GOOD)
+    else:
+        path, stdin = Path("-"), GOOD.encode()
+    done = run("load", sqlite.url, "goods", str(path), "--create", stdin=stdin)
+    assert done.returncode == 0, told(done)
+    assert sqlite.main.execute("select sum(price) from goods").scalar() == 7.75
+
+
+def test_load_stops_at_the_first_bad_row(db: Database, tmp_path: Path) -> None:
+    """Names line, column and reason; nothing was loaded."""
+    (tmp_path / "bad.csv").write_text("id,name,price\n1,tea,3.5\n2,mate,-1\n")
+    line = one_line(run("load", db.url, "item", str(tmp_path / "bad.csv")), 1)
+    assert "line 3" in line
+    assert "nothing was loaded" in line
+    (tmp_path / "null.csv").write_text("id,name,price\n1,tea,3.5\n2,mate,\n")
+    assert "line 3, column price: " in one_line(run("load", db.url, "item", str(tmp_path / "null.csv")), 1)
+    assert db.names() == []
+
+
+def test_load_names_the_column_of_a_bad_value(server_db: Database, tmp_path: Path) -> None:
+    """Though the server does not."""
+    (tmp_path / "bad.csv").write_text(BAD)
+    line = one_line(run("load", server_db.url, "item", str(tmp_path / "bad.csv")), 1)
+    assert "line 3, column price: " in line
+    assert "cheap" not in line
+
+
+def test_load_skips_bad_rows(db: Database, tmp_path: Path) -> None:
+    """Counted by reason, written to a reject file with their line numbers; the rest is loaded."""
+    path = tmp_path / "bad.csv"
+    path.write_text(BAD.replace("cheap", "-1"))
+    done = run("load", db.url, "item", str(path), "--on-error=skip")
+    assert done.returncode == 0, told(done)
+    assert "loaded 2 rows" in told(done)
+    assert "skipped 3 bad rows" in told(done)
+    assert "4 fields, the header has 3" in told(done)
+    with (tmp_path / "bad.csv.rejects.csv").open(newline="") as file:
+        rejects = list(csv.reader(file))
+    assert rejects[0] == ["line", "reason", "id", "name", "price"]
+    assert sorted(row[0] for row in rejects[1:]) == ["3", "4", "5"]
+    assert db.names() == ["tea", "fine"]
+
+
+def test_load_leaves_nothing_when_interrupted(db: Database, tmp_path: Path) -> None:
+    """Ctrl-C: nothing half-loaded, a table that was made is gone, and it says so."""
+    db.main.execute("drop table if exists endless")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from sessionkit.cli import main\n"
+        "sys.exit(main(['load', sys.argv[2], 'item', '-', '--batch', '10']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(ROOT), db.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"id,name,price\n" + b"".join(b"%d,n%d,1\n" % (n, n) for n in range(1, 2000)))
+    process.stdin.flush()
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.4)  # it reads what came and waits for more
+        process.send_signal(signal.SIGINT)
+        break
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, b""), err
+    assert b"interrupted; nothing was loaded" in err
+    assert b"Traceback" not in err
+    assert db.names() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "line"),
+    [
+        (b"", [], "the file is empty"),
+        (b"a,,c\n", [], "column without a name (number 2)"),
+        (b"a,A\n", [], "names 'A' twice"),
+        (b"id,name,price\n1,a,1\n", ["--batch", "0"], "--batch"),
+        (b"id,name,price\n1,a,1\n", ["--delimiter", "::"], "--delimiter"),
+        (b"id,name,price\n1,\xff,1\n", [], "not utf-8"),
+        (b'id,name,price\n1,"a"b,1\n', [], "line 2 is no CSV"),
+        (b"PK\x03\x04broken", [], "zip"),
+    ],
+)
+def test_load_of_what_is_no_csv(
+    sqlite: Database, tmp_path: Path, content: bytes, arguments: list[str], line: str
+) -> None:
+    """One readable line, and nothing loaded."""
+    (tmp_path / "x.csv").write_bytes(content)
+    done = run("load", sqlite.url, "item", str(tmp_path / "x.csv"), *arguments)
+    assert done.returncode in (1, 2)
+    assert line in one_line(done, done.returncode)
+    assert sqlite.names() == []
+
+
+def test_load_of_no_file(sqlite: Database) -> None:
+    """Names it."""
+    assert "nowhere.csv" in one_line(run("load", sqlite.url, "item", "nowhere.csv"), 1)
+
+
+@pytest.mark.parametrize(
+    ("batches", "kind"),
+    [
+        ([{"1", "-2"}], "integer"), ([{"1", "3000000000"}], "bigint"), ([{"1"}, {"2.5"}], "real"), ([{"007"}], "text"),
+        ([set(), {"2026-01-01"}], "date"), ([{"1"}, {"2026-01-01"}], "text"), ([{"1e5", ".5"}], "real"), ([set()], None),
+        ([{"2026-01-01"}, {"x"}], "text"), ([{"3000000000"}, {"1"}], "bigint"), ([{"-0"}], "integer"), ([{"1" * 30}], "real"),
+    ],
+)  # fmt: skip
+def test_kinds_of_columns(batches: list[set[str]], kind: str | None) -> None:
+    """The narrowest that fits all values; a leading zero is no number."""
+    known = None
+    for values in batches:
+        known = _joined(known, _kind(values))
+    assert known == kind
+
+
+# -- query
+
+
+def test_query_formats(db: Database) -> None:
+    """Table, CSV, JSON, Markdown."""
+    with db.main.begin() as session:
+        session.executemany("insert into item (name, price) values (?, ?)", [("a|b", 1.5), (None, 2)])
+    sql = "select name, price from item where price > :p order by price"
+
+    def out(form: str) -> str:
+        done = run("query", db.url, sql, "p=1", "--format", form)
+        assert done.returncode == 0, told(done)
+        return str(done.stdout.decode().replace("\r", ""))
+
+    assert out("table") == "name  price\n----  -----\na|b     1.5\nNULL    2.0\n"
+    assert list(csv.reader(io.StringIO(out("csv")))) == [["name", "price"], ["a|b", "1.5"], ["", "2.0"]]
+    assert json.loads(out("json")) == [{"name": "a|b", "price": 1.5}, {"name": None, "price": 2.0}]
+    assert out("markdown") == "| name | price |\n|---|---|\n| a\\|b | 1.5 |\n| NULL | 2.0 |\n"
+
+
+def test_query_that_writes(db: Database) -> None:
+    """Is committed, and says how many rows."""
+    done = run("query", db.url, "insert into item (name, price) values (:n, :p)", "n=tea", "p=3")
+    assert (done.returncode, done.stderr) == (0, b"1 rows affected\n")
+    assert db.names() == ["tea"]
+
+
+def test_values_of_parameters() -> None:
+    """Numbers are numbers, null is None, quotes make text."""
+    assert [value_of(text) for text in ("5", "-1.5", "null", '"5"', "x", "")] == [5, -1.5, None, "5", "x", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (("selec 1",), 1, "syntax"),
+        (("select :a",), 2, "missing: a"),
+        (("select :a", "oops"), 2, "name=value"),
+        (("commit",), 1, "behind the session's back"),
+    ],
+)
+def test_query_errors_are_one_line(sqlite: Database, arguments: tuple[str, ...], code: int, line: str) -> None:
+    """1 for a database's refusal, 2 for wrong usage; a traceback only when asked for."""
+    assert line in one_line(run("query", sqlite.url, *arguments), code)
+    assert "Traceback" in told(run("query", sqlite.url, *arguments, "--traceback"))
+
+
+@pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/x", "mysql://app:hunter2@127.0.0.1:1/x"])
+def test_no_secret_is_printed(url: str) -> None:
+    """Not in errors, not from the environment; the URL may be a variable's name."""
+    for arguments, env in (((url,), {}), (("SHOP_URL",), {"SHOP_URL": url})):
+        line = one_line(run("check", *arguments, env=env), 1)
+        assert "hunter2" not in line
+        assert "app:***@127.0.0.1" in line
+
+
+def test_wrong_urls() -> None:
+    """Exit code 2."""
+    assert "sqlite:///" in one_line(run("check", "shop.db"), 2)
+    assert "%40" in one_line(run("check", "postgresql://a:p@ss@h/x"), 2)
+
+
+# -- check
+
+
+def test_check(db: Database) -> None:
+    """Versions, isolation, round-trip time, the pool, hazards."""
+    done = run("check", db.url)
+    lines = dict(line.split(None, 1) for line in told(done).splitlines() if not line.startswith(" "))
+    assert done.returncode == 0
+    assert {"database", "driver", "server", "isolation", "round", "pool"} <= set(lines)
+    assert {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}[db.kind] in lines["server"]
+
+
+def test_check_knows_the_wal_bug() -> None:
+    """By version, with what to do."""
+    from sessionkit.drivers.sqlite3 import has_wal_bug
+
+    versions = {
+        (3, 40, 1): True,
+        (3, 44, 6): False,
+        (3, 45, 0): True,
+        (3, 50, 6): True,
+        (3, 50, 7): False,
+        (3, 51, 2): True,
+        (3, 51, 3): False,
+    }
+    assert {version: has_wal_bug(version) for version in versions} == versions
+
+
+# -- the example
+
+
+def test_the_flights(db: Database) -> None:
+    """The slice in the repository, on each database; the numbers are those of the files."""
+    data = ROOT / "examples" / "data"
+    with (data / "flights.csv").open(newline="") as file:
+        tails = [row["tailnum"] for row in csv.DictReader(file)]
+    with (data / "planes.csv").open(newline="") as file:
+        planes = {row["tailnum"] for row in csv.DictReader(file)}
+    unknown = sum(tail != "NA" and tail not in planes for tail in tails)
+    done = subprocess.run(
+        [sys.executable, "examples/flights.py", db.url], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{len(tails)} flights loaded" in done.stdout
+    assert (
+        f"{unknown} flights have a tail number without a plane, {tails.count('NA')} have no tail number" in done.stdout
+    )
+    assert "ExpressJet Airlines Inc." in done.stdout
+    stored = db.main.execute("select count(*) from flight where plane is null").scalar()
+    for name in ("flight", "plane", "airport", "airline"):
+        db.main.execute(f"drop table {name}")
+    assert stored == unknown + tails.count("NA")

@@ -1,0 +1,302 @@
+"""Registry and engine: names, defaults, options, run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import sessionkit
+from sessionkit import ArgumentError, Registry, create_engine, errors
+from sessionkit.retry import Retry, may_repeat
+from sessionkit.testing import FakeDriver, FakeError, fake_engine
+
+if TYPE_CHECKING:
+    from sessionkit import Session
+
+    from .conftest import Database
+
+
+def test_names_and_the_default() -> None:
+    """The first added, or one called default."""
+    registry = Registry({"shop": "sqlite://", "audit": "sqlite://"})
+    assert (registry.names, registry.default, list(registry), len(registry)) == (
+        ["shop", "audit"],
+        registry["shop"],
+        ["shop", "audit"],
+        2,
+    )
+    registry.add("default", "sqlite://")
+    assert registry.default is registry["default"]
+    assert ("audit" in registry, repr(registry)) == (True, "<Registry: shop, audit, default>")
+
+
+def test_adding_twice() -> None:
+    """Quiet with the same options, an error with different ones; adding does no I/O."""
+    driver = FakeDriver()
+    registry = Registry()
+    first = registry.add("shop", "fake://", driver=driver, pool_size=2)
+    assert registry.add("shop", "fake://", driver=driver, pool_size=2) is first
+    with pytest.raises(ArgumentError, match="'shop' is registered already"):
+        registry.add("shop", "fake://", driver=driver, pool_size=3)
+    assert driver.calls == []
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    """And an empty registry says what to do."""
+    with pytest.raises(ArgumentError, match=r"unknown database 'shp' \(known: audit, shop\)"):
+        Registry({"shop": "sqlite://", "audit": "sqlite://"})["shp"]
+    with pytest.raises(ArgumentError, match="add"):
+        Registry().execute("select 1")
+    for name in ("", 5):
+        with pytest.raises(ArgumentError):
+            Registry().add(name, "sqlite://")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="bound to one engine"):
+        create_engine("sqlite://").session().execute("select 1", bind="other")
+
+
+def test_from_the_environment() -> None:
+    """DATABASE_URL and <NAME>_DATABASE_URL; a bad one is told by its variable, without its password."""
+    registry = Registry.from_env({"AUDIT_DATABASE_URL": "sqlite:///a.db", "DATABASE_URL": "sqlite://", "PATH": "/bin"})
+    assert registry.names == ["default", "audit"]
+    with pytest.raises(ArgumentError, match="^X_DATABASE_URL: ") as caught:
+        Registry.from_env({"X_DATABASE_URL": "postgresql://a:p@ss@h/x"})
+    assert "p@ss" not in str(caught.value)
+    with pytest.raises(ArgumentError, match="DATABASE_URL"):
+        Registry.from_env({})
+
+
+def test_two_engines_without_names_are_two_databases() -> None:
+    """What a session has begun is kept by engine, not by name."""
+    registry = Registry()
+    for name in ("one", "two"):
+        registry.add(name, create_engine("sqlite://"))
+    with registry.begin() as session:
+        session.execute("create table only_here (a int)", bind="two")
+        with pytest.raises(errors.ProgrammingError):
+            session.execute("select * from only_here", bind="one")
+    registry.dispose()
+
+
+def test_dispose_goes_on_after_a_failure() -> None:
+    """Every engine is disposed of, then the first failure comes out."""
+    drivers = [FakeDriver(), FakeDriver()]
+    registry = Registry()
+    for number, driver in enumerate(drivers):
+        registry.add(f"db{number}", "fake://", driver=driver)
+        registry.execute("insert", bind=f"db{number}")
+    drivers[0].fail("close", ValueError("close"))
+    with pytest.raises(ValueError, match="close"), registry:
+        pass
+    assert [driver.open_connections() for driver in drivers] == [0, 0]
+
+
+# -- engine
+
+
+def test_execute_is_a_transaction_of_its_own(db: Database) -> None:
+    """Committed at once; a failing one leaves nothing and gives the connection back."""
+    db.main.execute("insert into item (name, price) values (:n, 1)", {"n": "tea"})
+    with pytest.raises(errors.UniqueViolation):
+        db.main.execute("insert into item (name, price) values (:n, 1)", {"n": "tea"})
+    assert db.names() == ["tea"]
+
+
+def test_execute_runs_what_no_transaction_can_hold(db: Database) -> None:
+    """VACUUM and its like."""
+    db.main.execute({"sqlite": "vacuum", "postgres": "vacuum", "mariadb": "optimize table item"}[db.kind])
+
+
+def test_a_memory_database_lives_until_dispose() -> None:
+    """One connection, whatever interrupts it; another after dispose."""
+    engine = create_engine("sqlite://", pool_size=7)
+    engine.execute("create table t (a int)")
+    with pytest.raises(KeyboardInterrupt), engine.begin() as session:
+        session.execute("insert into t values (1)")
+        session.connection().driver_connection.create_function("boom", 0, lambda: None)
+        raise KeyboardInterrupt
+    session = engine.session()
+    session.execute("select * from t")
+    session.invalidate()
+    assert engine.execute("select count(*) from t").scalar() == 0
+    assert engine.pool.size == 1
+    engine.dispose()
+    with pytest.raises(errors.ProgrammingError):
+        engine.execute("select * from t")
+    engine.dispose()
+
+
+def test_memory_databases_shared_by_a_name() -> None:
+    """Through SQLite's memdb VFS several connections see one database."""
+    engine = create_engine("sqlite:///file:/shared-test?vfs=memdb", pool_size=2)
+    with engine.begin() as session:
+        session.execute("create table t (a int)")
+    leases = [engine.pool.checkout() for _ in range(2)]
+    assert [lease.conn.execute("select count(*) from t").fetchone() for lease in leases] == [(0,), (0,)]
+    for lease in leases:
+        engine.pool.checkin(lease)
+    engine.dispose()
+
+
+def test_on_connect_and_on_return(db: Database) -> None:
+    """SQL or functions, for each new connection and for each that comes home."""
+    seen: list[str] = []
+    engine = db.engine(
+        pool_size=1,
+        on_connect=["select 1", lambda conn: seen.append("connect")],
+        on_return=lambda conn: seen.append("return"),
+    )
+    for _ in range(2):
+        with engine.begin() as session:
+            session.execute("select 1")
+    assert seen == ["connect", "return", "return"]
+    with pytest.raises(ArgumentError, match="on_connect"):
+        db.engine(on_connect=[5])
+
+
+def test_sqlite_settings(sqlite: Database) -> None:
+    """Foreign keys on, a busy timeout of 5 s, WAL; each can be chosen, by URL too."""
+
+    def settings(**options: object) -> tuple[object, ...]:
+        engine = sqlite.engine(**options)
+        return tuple(
+            engine.execute(f"pragma {name}").scalar() for name in ("foreign_keys", "busy_timeout", "journal_mode")
+        )
+
+    assert settings() == (1, 5000, "wal")
+    assert settings(foreign_keys="off", busy_timeout=0.5, journal_mode=None) == (0, 500, "wal")
+    with pytest.raises(errors.LockTimeoutError):
+        settings(
+            journal_mode="delete", busy_timeout=0
+        )  # others have it open: what was asked for cannot be, and that is told
+    for engine in sqlite.engines:
+        engine.dispose()
+    assert settings(journal_mode="delete") == (1, 5000, "delete")
+    with pytest.raises(ArgumentError, match="journal_mode"):
+        settings(journal_mode="fast")
+
+
+def test_echo_logs_statements_without_values(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """To sessionkit.sql."""
+    caplog.set_level(logging.INFO, "sessionkit.sql")
+    with db.engine(echo=True).begin() as session:
+        session.execute("insert into item (name, price) values (:n, 1)", {"n": "hunter2"})
+    assert "insert into item (name, price) values (:n, 1)" in caplog.text
+    assert "commit" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_a_listener_that_fails_is_logged(fake: sessionkit.Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """And harms nobody; it can be taken off again."""
+
+    def fails(event: object) -> None:
+        raise ValueError
+
+    remove = fake.listen(fails)
+    with fake.begin() as session:
+        session.execute("insert")
+    assert "a listener failed" in caplog.text
+    caplog.clear()
+    remove()
+    with fake.begin() as session:
+        session.execute("insert")
+    assert caplog.text == ""
+
+
+# -- run
+
+
+def quick(**options: object) -> Retry:
+    """Return a policy that does not wait."""
+    return Retry(sleep=lambda seconds: None, random=lambda: 1.0, **options)  # type: ignore[arg-type]
+
+
+def test_run_tries_again(fake: sessionkit.Engine) -> None:
+    """All of it, in a fresh session; hooks of failed tries do not run as commits."""
+    ran: list[str] = []
+    tries: list[Session] = []
+
+    def work(session: Session, word: str) -> str:
+        tries.append(session)
+        session.execute("insert")
+        session.after_commit(lambda: ran.append("commit"))
+        if len(tries) < 3:
+            fake.driver.fail("commit", FakeError("serialization"))
+        return word
+
+    assert fake.run(work, "done", retry=quick()) == "done"
+    assert (len({id(session) for session in tries}), ran) == (3, ["commit"])
+
+
+def test_run_gives_up(fake: sessionkit.Engine) -> None:
+    """After `attempts`; the last error has a note; other errors are not repeated."""
+    count = 0
+
+    def work(session: Session) -> None:
+        nonlocal count
+        count += 1
+        session.execute("insert")
+        fake.driver.fail("commit", FakeError("deadlock"))
+
+    with pytest.raises(errors.DeadlockError) as caught:
+        fake.run(work, retry=quick(attempts=3))
+    assert (count, "attempt 3" in caught.value.__notes__[-1]) == (3, True)
+    with pytest.raises(errors.UniqueViolation):
+        fake.run(
+            lambda session: fake.driver.fail("execute", FakeError("unique")) or session.execute("insert"), retry=quick()
+        )
+
+
+def test_what_may_be_repeated() -> None:
+    """A lost transaction is judged by what did it; an unknown commit only when it does no harm."""
+    lost = errors.TransactionLostError("x")
+    lost.__cause__ = errors.DeadlockError("y")
+    assert [may_repeat(exc) for exc in (lost, errors.TransactionLostError(), errors.CommitUnknownError(), errors.UniqueViolation())] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    assert may_repeat(errors.CommitUnknownError(), idempotent=True)
+    with pytest.raises(ArgumentError):
+        Retry(attempts=0)
+
+
+def test_waits_have_full_jitter_and_a_cap() -> None:
+    """And none begins after the time is over."""
+    now, slept = [0.0], []
+    policy = Retry(attempts=9, timeout=10, base=1, cap=4, clock=lambda: now[0], sleep=slept.append, random=lambda: 0.5)
+    assert [policy.wait(attempt, 0.0) for attempt in (1, 2, 3)] == [True, True, True]
+    assert slept == [1.0, 2.0, 2.0]
+    now[0] = 10.0
+    assert not policy.wait(4, 0.0)
+
+
+def test_two_threads_that_deadlock_both_finish(server_db: Database) -> None:
+    """Each in engine.run: totals are right."""
+    with server_db.main.begin() as session:
+        session.executemany("insert into item (name, price) values (?, ?)", [("a", 100), ("b", 100)])
+    engine = server_db.engine()
+    barrier = threading.Barrier(2, timeout=20)
+
+    def move(session: Session, source: str, target: str, first: list[bool]) -> None:
+        session.execute("update item set price = price - 1 where name = ?", (source,))
+        if first.pop() if first else False:
+            barrier.wait()
+        session.execute("update item set price = price + 1 where name = ?", (target,))
+
+    threads = [
+        threading.Thread(target=engine.run, args=(move, "a", "b", [True])),
+        threading.Thread(target=engine.run, args=(move, "b", "a", [True])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert server_db.main.execute("select price from item order by name").scalars() == [100, 100]
+
+
+def test_run_inside_run_is_refused() -> None:
+    """The inner transaction could not be repeated alone."""
+    engine = fake_engine()
+    with pytest.raises(errors.InvalidRequestError, match="inside another"):
+        engine.run(lambda session: engine.run(lambda other: None))
