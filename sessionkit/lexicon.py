@@ -113,7 +113,8 @@ def split(script: str, lexicon: Lexicon) -> list[str]:
     The bodies are those of CREATE TRIGGER, PROCEDURE, FUNCTION and EVENT, whose inner `;` end nothing.
     """
     statements: list[str] = []
-    text, words, depth = "", [], 0  # type: str, list[str], int
+    text, depth = "", 0
+    words: list[str] = []
     for token, piece in lexicon.tokens(script):
         if token == "word":
             words.append(piece.upper())

@@ -61,7 +61,7 @@ def test_from_the_environment() -> None:
     """DATABASE_URL and <NAME>_DATABASE_URL; a bad one is told by its variable, without its password."""
     registry = Registry.from_env({"AUDIT_DATABASE_URL": "sqlite:///a.db", "DATABASE_URL": "sqlite://", "PATH": "/bin"})
     assert registry.names == ["default", "audit"]
-    with pytest.raises(ArgumentError, match="^X_DATABASE_URL: ") as caught:
+    with pytest.raises(ArgumentError, match=r"^X_DATABASE_URL: ") as caught:
         Registry.from_env({"X_DATABASE_URL": "postgresql://a:p@ss@h/x"})
     assert "p@ss" not in str(caught.value)
     with pytest.raises(ArgumentError, match="DATABASE_URL"):
