@@ -143,7 +143,10 @@ def test_load_leaves_nothing_when_interrupted(db: Database, tmp_path: Path) -> N
         "sys.exit(main(['load', sys.argv[2], 'item', '-', '--batch', '10']))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(ROOT), db.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, str(ROOT), db.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
     rows = b"".join(b"%d,n%d,1\n" % (n, n) for n in range(1, 20_000))
