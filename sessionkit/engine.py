@@ -186,10 +186,8 @@ class Engine:
 
     def dispose(self) -> None:
         """Close the idle connections, and those lent out when they come home. The engine can be used again."""
-        only, self._only = self._only, None
+        self._only = None  # so that closing it is meant, now or when it comes home
         self.pool.dispose()
-        if only is not None:
-            self.driver.close(only)
 
     def __enter__(self) -> Engine:
         return self

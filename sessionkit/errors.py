@@ -255,6 +255,7 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
     adapted: OverflowError, UnicodeEncodeError, TypeError) is a DataError.
     """
     if isinstance(exc, Error):
+        exc.statement = exc.statement or statement
         return exc
     found: Diagnosis | None = diagnoser.diagnose(exc)
     if found is None:
@@ -267,6 +268,11 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
     if statement:
         message += f' in "{shorten(statement)}"'
     return found.error(message, orig=exc, sqlstate=found.sqlstate, code=found.code, statement=statement)
+
+
+def cause_of(error: Error, exc: BaseException) -> BaseException | None:
+    """Return what `error`, mapped from `exc`, is to be raised `from`: an error of ours that was raised as it is keeps its own."""
+    return error.__cause__ if error is exc else exc
 
 
 def first_sentence(error: type[Error]) -> str:

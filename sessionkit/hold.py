@@ -108,7 +108,8 @@ class Hold:
         """Map a statement's error, and find out what it left of the transaction."""
         driver = self.source.driver
         error = map_error(exc, driver, sql)
-        if driver.diagnose(exc) is not None or driver.in_step_after_error or isinstance(exc, errors.Error):
+        own = isinstance(exc, errors.Error) or driver.diagnose(exc) is not None
+        if own or (self.lease is not None and driver.is_in_step(self.lease.conn)):
             self.doubt = False
         self._after_error(error)
         return error

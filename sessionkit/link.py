@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import errors
 from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
-from .errors import map_error, shorten
+from .errors import cause_of, map_error, shorten
 from .events import StatementEvent, TransactionEvent
 from .hold import Hold
 
@@ -97,7 +97,7 @@ class Link(Hold):
             return rows, description, rowcount, lastrowid
         except Exception as exc:
             error = self._failed(exc, statement.sql)
-            raise error from exc
+            raise error from cause_of(error, exc)
         finally:
             if cursor is not None:
                 self._close_cursor(cursor)
@@ -117,7 +117,7 @@ class Link(Hold):
             run(driver, cursor)
         except Exception as exc:
             error = self._failed(exc, sql)
-            raise error from exc
+            raise error from cause_of(error, exc)
         self.doubt = False
         return cursor
 
@@ -178,7 +178,7 @@ class Link(Hold):
         except Exception as exc:
             error = map_error(exc, driver, "BEGIN")
             self.give_up()
-            raise error from exc
+            raise error from cause_of(error, exc)
         self.begun = True
         self.doubt = False
         if self.source.listeners:
@@ -194,7 +194,7 @@ class Link(Hold):
             getattr(driver, verb)(conn, name)
         except Exception as exc:
             error = self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
-            raise error from exc
+            raise error from cause_of(error, exc)
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
         if self.source.listeners:
@@ -248,7 +248,8 @@ class Link(Hold):
         try:
             driver.commit(conn)
         except Exception as exc:
-            raise self._commit_failed(map_error(exc, driver, "COMMIT"), exc) from exc
+            error = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
+            raise error from cause_of(error, exc)
         self.doubt = False
         if self.source.listeners:
             self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))

@@ -107,14 +107,18 @@ class Objects:
         """Insert an object as a new row, fill in a key that the database generates, and hold it."""
         entity = entity_of(type(obj))
         store = self.identity.store(source, entity.cls)
-        if entity.version and getattr(obj, entity.version) is None:
-            self._assign(entity, obj, entity.version, 1)
+        first = entity.version if entity.version and getattr(obj, entity.version) is None else None
         blank = tuple(name for name in entity.key if getattr(obj, name) is None)
         names = tuple(name for name in entity.fields if name not in blank)
         driver = source.driver
         returning = bool(blank) and bool(driver.returning)
         sql = entity.insert(driver.identifier_quote, names, returning)
-        result = self._run(source, sql, entity.field_parameters(obj, names))
+        parameters = entity.field_parameters(obj, names)
+        if first is not None:
+            parameters[f"v{entity.version_at}"] = 1
+        result = self._run(source, sql, parameters)
+        if first is not None:
+            self._assign(entity, obj, first, 1)
         if blank:
             generated = self._generated(entity, result, returning, len(blank))
             for name, value in zip(blank, generated, strict=True):

@@ -192,6 +192,43 @@ def test_unknown_database_and_user(server_db: Database) -> None:
     assert type(caught.value) is errors.OperationalError
 
 
+def test_postgres_too_many_connections(postgres: Database) -> None:
+    """A refusal to connect comes without SQLSTATE, and is told by its text."""
+    postgres.main.execute("drop role if exists limited")
+    postgres.main.execute("create role limited login connection limit 0")
+    url = postgres.main.url
+    try:
+        with pytest.raises(errors.TooManyConnectionsError):
+            sessionkit.create_engine(f"postgresql://limited@{url.host}:{url.port}/postgres").execute("select 1")
+    finally:
+        postgres.main.execute("drop role limited")
+
+
+def test_mariadb_too_many_connections(mariadb: Database) -> None:
+    """By its error number."""
+    mariadb.main.execute("create or replace user limited identified by '' with max_user_connections 1")
+    url = mariadb.main.url
+    engine = sessionkit.create_engine(f"mysql://limited@{url.host}:{url.port}/")
+    leases = [engine.pool.checkout()]
+    try:
+        with pytest.raises(errors.TooManyConnectionsError):
+            engine.pool.checkout()
+    finally:
+        engine.pool.checkin(leases[0])
+        engine.dispose()
+        mariadb.main.execute("drop user limited")
+
+
+def test_a_value_that_fits_nowhere_dooms_nothing(db: Database) -> None:
+    """Nothing was sent: the transaction goes on, on the same connection."""
+    with db.main.begin() as session:
+        put(session, "a")
+        with pytest.raises(errors.DataError):
+            put(session, object())  # type: ignore[arg-type]
+        put(session, "b")
+    assert db.names() == ["a", "b"]
+
+
 def test_values_that_do_not_fit(db: Database) -> None:
     """A number too large, a text with a lone surrogate: DataError; the connection stays in use or is replaced."""
     with db.main.session() as session:

@@ -271,6 +271,10 @@ def test_a_version_makes_a_lost_race_stale(db: Database) -> None:
     with db.main.begin() as session:
         mine = session.insert(Versioned(1, "a"))
         assert mine.version == 1
+        twin = Versioned(1, "twin")
+        with pytest.raises(UniqueViolation), session.begin_nested():
+            session.insert(twin)
+        assert twin.version is None
     with db.main.session() as session:
         mine = session.get(Versioned, 1)
         assert mine is not None

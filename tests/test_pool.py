@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -248,6 +249,29 @@ def test_a_timed_out_waiter_leaves_no_ghost() -> None:
     lease = bench.pool.checkout()
     with pytest.raises(PoolTimeoutError):
         bench.pool.checkout(0.01)
+    bench.pool.checkin(lease)
+    assert bench.pool.checkout(0.01) is lease
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this platform")
+def test_an_interrupted_waiter_leaves_no_ghost() -> None:
+    """A signal while waiting: the next one gets the connection."""
+    bench = Bench(1, timeout=20)
+    lease = bench.pool.checkout()
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError("by a signal")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in (0.01, 0.3):
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            with pytest.raises(InterruptedError):
+                bench.pool.checkout()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert bench.pool.stats()["waiting"] == 0
     bench.pool.checkin(lease)
     assert bench.pool.checkout(0.01) is lease
 

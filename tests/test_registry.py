@@ -128,6 +128,19 @@ def test_a_memory_database_lives_until_dispose() -> None:
     engine.dispose()
 
 
+def test_dispose_while_a_memory_database_is_in_use() -> None:
+    """Its connection is closed when it comes home, and not before."""
+    engine = create_engine("sqlite://")
+    with engine.begin() as session:
+        session.execute("create table t (a int)")
+        engine.dispose()
+        session.execute("insert into t values (1)")
+        assert session.scalar("select count(*) from t") == 1
+    with pytest.raises(errors.ProgrammingError):
+        engine.execute("select * from t")
+    engine.dispose()
+
+
 def test_memory_databases_shared_by_a_name() -> None:
     """Through SQLite's memdb VFS several connections see one database."""
     engine = create_engine("sqlite:///file:/shared-test?vfs=memdb", pool_size=2)

@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import sqlite3
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -360,6 +361,22 @@ def test_a_given_connection_in_autocommit_mode(db: Database) -> None:
     session.commit()
     conn.close()
     assert db.names() == ["kept"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3's autocommit attribute came with Python 3.12")
+def test_a_given_connection_that_always_has_a_transaction(sqlite: Database) -> None:
+    """sqlite3 with autocommit=False: ended in its own way; refused once its rows may be uncommitted."""
+    conn = raw(sqlite, autocommit=False)
+    session = Session(conn)
+    put(session, "dropped")
+    session.rollback()
+    put(session, "kept")
+    session.commit()
+    session.close()
+    with pytest.raises(sessionkit.ArgumentError, match="cannot tell"):
+        Session(conn)
+    conn.close()
+    assert sqlite.names() == ["kept"]
 
 
 def test_a_given_connection_with_row_factories(sqlite: Database) -> None:

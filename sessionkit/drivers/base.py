@@ -120,8 +120,6 @@ class Driver:
     """Whether the connections that `connect` makes commit each statement by themselves until `begin` says otherwise."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
-    in_step_after_error: ClassVar[bool] = False
-    """Whether the wire is still in step after an exception that is not the driver's own (a bad value)."""
     spellings: ClassVar[tuple[str, ...]] = ()
     """The names after `scheme+` that mean this driver."""
 
@@ -187,6 +185,10 @@ class Driver:
     def status_after_error(self, conn: Any) -> int:
         """Return the status after a failed statement, with a round trip where nothing else tells the truth."""
         return self.status(conn)
+
+    def is_in_step(self, conn: Any) -> bool:
+        """Tell whether the wire is surely in step after an exception that is not the driver's own (a bad value)."""
+        return False
 
     def fileno(self, conn: Any) -> int | None:
         """Return the socket to poll for a hang-up while the connection is idle, or None."""

@@ -77,6 +77,10 @@ class Psycopg(Driver):
         """libpq knows the transaction's status from the last answer."""
         return _STATUS[conn.pgconn.transaction_status]
 
+    def is_in_step(self, conn: Any) -> bool:
+        """A value is adapted before anything is sent; libpq knows whether a command is under way."""
+        return self.status(conn) != BROKEN
+
     def fileno(self, conn: Any) -> int | None:
         """libpq's socket."""
         return int(conn.pgconn.socket)

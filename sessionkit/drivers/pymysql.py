@@ -89,6 +89,10 @@ _COMMITTING = frozenset(
 )
 
 
+class BadValue(TypeError):
+    """A value that PyMySQL would have written as something else."""
+
+
 class PyMySQL(Driver):
     """PyMySQL. A unit of work of one statement is two round trips: the statement and COMMIT."""
 
@@ -166,7 +170,7 @@ class PyMySQL(Driver):
         return conn.cursor(Cursor)
 
     def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
-        """PyMySQL writes an unknown object as its str(): such values are refused here."""
+        """PyMySQL writes an unknown object as its str(): such values are refused here, before anything is sent."""
         if parameters is None:
             cursor.execute(sql)
         else:
@@ -228,7 +232,11 @@ class PyMySQL(Driver):
     # -- errors
 
     def diagnose(self, exc: BaseException) -> Diagnosis | None:
-        """By errno; InterfaceError (0, '') is a connection that is closed."""
+        """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
+        if isinstance(exc, BadValue):
+            return Diagnosis(errors.DataError, text=str(exc))
+        if isinstance(exc, UnicodeEncodeError):
+            return Diagnosis(errors.DataError, text="a text cannot be encoded")
         if not self.owns(exc):
             return None
         code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
@@ -254,9 +262,9 @@ def _safe_text(code: int, text: str) -> str:
 
 
 def _plain(value: object, known: Mapping[type, object]) -> object:
-    """Return a value as PyMySQL writes it faithfully, or raise TypeError, which arrives as DataError."""
+    """Return a value as PyMySQL writes it faithfully, or raise BadValue."""
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        raise TypeError(f"a {type(value).__name__} is no value for MySQL; expand a list with :*name")
+        raise BadValue(f"a {type(value).__name__} is no value for MySQL; expand a list with :*name")
     if type(value) in known:
         return value
     if isinstance(value, str):
@@ -266,7 +274,7 @@ def _plain(value: object, known: Mapping[type, object]) -> object:
     for number in (bool, int, float):
         if isinstance(value, number):
             return number(value)
-    raise TypeError(f"PyMySQL has no form for {type(value).__name__}")
+    raise BadValue(f"PyMySQL has no form for {type(value).__name__}")
 
 
 def _number(key: str, text: str) -> int:

@@ -59,7 +59,6 @@ class SQLite(Driver):
     lexicon = Lexicon("qmark", backtick=True, bracket=True, empty_set="")
     isolation_levels = ("SERIALIZABLE",)
     for_update = ""
-    in_step_after_error = True
 
     @property
     def returning(self) -> bool:  # type: ignore[override]
@@ -145,6 +144,10 @@ class SQLite(Driver):
             return ACTIVE if conn.in_transaction else IDLE
         except self.dbapi().ProgrammingError:
             return BROKEN
+
+    def is_in_step(self, conn: Any) -> bool:
+        """There is no wire."""
+        return True
 
     def cursor(self, conn: Any) -> Any:
         """Return a cursor that yields tuples, whatever the connection's row_factory."""
