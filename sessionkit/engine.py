@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import drivers, errors
 from .drivers.base import Driver, spelled
-from .errors import ArgumentError, map_error
+from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .link import Link
 from .params import Compiler
@@ -146,11 +146,9 @@ class Engine:
         lease = self.pool.checkout()
         try:
             started = self.clock()
-            self.driver.ping(lease.conn)
+            with map_errors(self.driver):
+                self.driver.ping(lease.conn)
             took = self.clock() - started
-        except Exception as exc:
-            self.pool.discard(lease)
-            raise map_error(exc, self.driver) from exc
         except BaseException:
             self.pool.discard(lease)
             raise
@@ -161,9 +159,8 @@ class Engine:
         """Return what a person wants to know (versions, isolation), and known hazards, each with what to do."""
         lease = self.pool.checkout()
         try:
-            return self.driver.describe(lease.conn), self.driver.hazards(lease.conn)
-        except Exception as exc:
-            raise map_error(exc, self.driver) from exc
+            with map_errors(self.driver):
+                return self.driver.describe(lease.conn), self.driver.hazards(lease.conn)
         finally:
             self.pool.checkin(lease)
 
@@ -240,17 +237,13 @@ class Engine:
 
     def _act(self, action: str | Callable[[Any], object], conn: Any) -> None:
         """Do what the program wants done on a new or returning connection, and leave no transaction open."""
-        try:
+        with map_errors(self.driver, action if isinstance(action, str) else None):
             if isinstance(action, str):
                 self.driver.run(conn, action)
             else:
                 action(conn)
             if not self.driver.clean(conn):
                 raise errors.InterfaceError("on_connect or on_return left the connection unusable")
-        except errors.Error:
-            raise
-        except Exception as exc:
-            raise map_error(exc, self.driver, action if isinstance(action, str) else None) from exc
 
     def _told(self, what: str) -> None:
         if self.listeners:

@@ -6,7 +6,7 @@ the next borrower's transaction.
 
 from __future__ import annotations
 
-from .errors import InvalidRequestError, map_error
+from .errors import InvalidRequestError, map_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,10 +144,8 @@ class CursorProxy:
                 raise InvalidRequestError(
                     "the transaction of this cursor has ended, and its rows with it; execute again"
                 )
-            try:
+            with map_errors(link.source.driver):
                 return getattr(cursor, method)(*arguments)
-            except Exception as exc:
-                raise map_error(exc, link.source.driver) from exc
 
     def setinputsizes(self, sizes: object) -> None:
         """Do nothing, as PEP 249 allows."""
