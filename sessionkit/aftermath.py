@@ -42,7 +42,7 @@ def _told(failed: BaseException) -> str:
     return f"{type(failed).__name__}{text}"
 
 
-def run_hooks(hooks: list[Hook]) -> None:
+def run_hooks(hooks: tuple[Hook, ...]) -> None:
     """Run every hook, then raise what failed: an interrupt as itself, one error as itself, several as a group."""
     failures: list[BaseException] = []
     for hook in hooks:

@@ -70,7 +70,8 @@ class Engine:
         if echo:
             self.listeners.add(log_statement)
         self.pool = Pool(
-            self._connect, close=self._close, clean=self._clean, fileno=driver.fileno, ping=driver.ping,
+            self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
+            fileno=driver.fileno, ping=driver.ping,
             size=1 if self._in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
         )  # fmt: skip
@@ -227,8 +228,6 @@ class Engine:
         self._told("close")
 
     def _clean(self, conn: Any) -> bool:
-        if not self._on_return:
-            return self.driver.clean(conn)
         if not self.driver.clean(conn):
             return False
         for action in self._on_return:
@@ -246,7 +245,7 @@ class Engine:
                 raise errors.InterfaceError("on_connect or on_return left the connection unusable")
 
     def _told(self, what: str) -> None:
-        if self.listeners:
+        if self.listeners.told:
             self.listeners.tell(ConnectionEvent(self.name, what))
 
 

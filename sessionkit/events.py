@@ -38,28 +38,25 @@ Event = StatementEvent | TransactionEvent | ConnectionEvent
 
 
 class Listeners:
-    """Those who are told of events: called in turn, outside every lock, their errors logged and not raised."""
+    """Those who are told of events (`told`): called in turn, outside every lock, their errors logged and not raised."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("told",)
 
     def __init__(self) -> None:
-        self._told: tuple[Callable[[Event], object], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._told)
+        self.told: tuple[Callable[[Event], object], ...] = ()
 
     def add(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Tell `listener` of every event from now on; the function returned takes it off again."""
-        self._told = (*self._told, listener)
+        self.told = (*self.told, listener)
 
         def remove() -> None:
-            self._told = tuple(told for told in self._told if told is not listener)
+            self.told = tuple(told for told in self.told if told is not listener)
 
         return remove
 
     def tell(self, event: Event) -> None:
         """Tell everybody of `event`."""
-        for listener in self._told:
+        for listener in self.told:
             try:
                 listener(event)
             except Exception as exc:

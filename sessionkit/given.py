@@ -34,8 +34,7 @@ class Given:
         self.listeners = Listeners()
         self.clock = perf_counter
         self.compile = Compiler(driver.lexicon)
-        self._plain = self.driver = driver
-        self._always_open = driver.always_open(conn)
+        self._plain = self.driver = driver.for_given(conn)
 
     def resolve(self, name: str | None) -> Given:
         """Return itself for no name: a given connection is the only database of its session."""
@@ -57,14 +56,14 @@ class Given:
         """Itself."""
         return self
 
-    def checkout(self, timeout: float | None = None, *, holder: int = 0) -> Given:
+    def checkout(self, timeout: float | None = None, *, holder: int = 0, depth: int = 1) -> Given:
         """Lend the connection, and look whether it is in somebody's transaction."""
         if self.conn is None:
             raise errors.DisconnectionError("the given connection is a parent process's or was dropped")
         status = self._plain.status(self.conn)
         if status == INERROR:
             raise errors.TransactionAbortedError("the given connection is in a failed transaction; roll it back first")
-        inside = status == ACTIVE and not self._always_open
+        inside = status == ACTIVE and not self._plain.always_begun
         self.driver = Inside(self._plain) if inside else self._plain
         return self
 

@@ -13,31 +13,29 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Guard:
+class Guard(dict[int, int]):
     """
     A mark of which thread is inside; a second thread is refused, the same thread may come in again (hooks).
 
-    The mark is one entry of a dict, set by `setdefault`, which is atomic. A mark that an interrupt left behind
-    is recognised: its thread is no longer inside.
+    The mark is its one entry, set by `setdefault`, which is atomic. A mark that an interrupt left behind is
+    recognised: its thread is no longer inside. Hot paths say what `with` says: `setdefault`, `contest`, `pop`.
     """
 
-    __slots__ = ("_inside",)
-
-    def __init__(self) -> None:
-        self._inside: dict[int, int] = {}
+    __slots__ = ()
 
     def __enter__(self) -> None:
         me = get_ident()
-        owner = self._inside.setdefault(0, me)
-        if owner != me:
-            self._contest(owner, me)
+        if self.setdefault(0, me) != me:
+            self.contest(me)
 
     def __exit__(self, *exc: object) -> None:
-        self._inside.pop(0, None)
+        self.pop(0, None)
 
-    def _contest(self, owner: int, me: int) -> None:
+    def contest(self, me: int) -> None:
+        """Take over a mark that was left behind, or raise ConcurrentUseError."""
+        owner = self.get(0, me)
         if not self._is_inside(owner):
-            self._inside[0] = me
+            self[0] = me
             return
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         raise ConcurrentUseError(

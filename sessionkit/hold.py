@@ -23,18 +23,17 @@ class Hold:
     discarded. `failure` is the first error that doomed the transaction; nothing but an end is possible then.
     """
 
-    __slots__ = ("begun", "by_words", "doubt", "failure", "lease", "open_cursors", "restoring", "seen", "source")
+    lease: Lease | None = None
+    begun = False
+    by_words = False  # the transaction was begun by words, so the driver's status must say so
+    seen = False  # the driver's status has said so
+    restoring = False  # modes were set that outlive the transaction
+    doubt = False
+    failure: Error | None = None
+    open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.lease: Lease | None = None
-        self.begun = False
-        self.by_words = False  # the transaction was begun by words, so the driver's status must say so
-        self.seen = False  # the driver's status has said so
-        self.restoring = False  # modes were set that outlive the transaction
-        self.doubt = False
-        self.failure: Error | None = None
-        self.open_cursors: list[Any] = []  # of stand-ins that clients hold; closed by every end
 
     def conn(self) -> Any:
         """Return the leased connection; one that is gone (closed, or a parent process's) ends the transaction."""
@@ -50,10 +49,15 @@ class Hold:
 
     def _stands(self) -> bool:
         """Ask the driver, without a round trip, whether the transaction that we began is still open and well."""
+        lease = self.lease
+        if lease is not None and lease.conn is not None and not self.doubt:
+            try:
+                if self.source.driver.status(lease.conn) == ACTIVE:
+                    self.seen = True
+                    return True
+            except Exception:  # whatever it is, it is no status: told below
+                pass
         status = self.status()
-        if status == ACTIVE:
-            self.seen = True
-            return True
         if status == UNTOLD:
             return True
         if status == INERROR:
@@ -141,28 +145,20 @@ class Hold:
     def close_open_cursor(self, cursor: Any) -> None:
         """Close a cursor that was opened here, if it still is open."""
         if self.has_cursor(cursor):
-            self.open_cursors = [known for known in self.open_cursors if known is not cursor]
-            self._close_cursor(cursor)
+            self.open_cursors = tuple(known for known in self.open_cursors if known is not cursor)
+            self.source.driver.close_cursor(cursor)
 
     def close_open_cursors(self) -> None:
         """Close what clients left open: an unfinished SELECT would keep its locks."""
         while self.open_cursors:
-            self._close_cursor(self.open_cursors.pop())
-
-    def _close_cursor(self, cursor: Any) -> None:
-        """Close it whatever happened: the cursor of a failed statement holds its locks."""
-        try:
-            cursor.close()
-        except Exception as exc:
-            if self.source.driver.diagnose(exc) is None:
-                raise
+            self.close_open_cursor(self.open_cursors[-1])
 
     def give_back(self) -> None:
         """Give the connection back clean, or discard it when in doubt. Nothing to do without one."""
         lease = self.lease
         if lease is None:
             return
-        if self.doubt or self.begun or self.status() == BROKEN:
+        if self.doubt or self.begun:  # a connection that is broken in other ways, the lender finds out
             self.give_up()
             return
         if self.restoring:
@@ -181,7 +177,7 @@ class Hold:
 
     def give_up(self) -> None:
         """Discard the connection, whatever its state."""
-        self.open_cursors = []
+        self.open_cursors = ()
         lease, self.lease = self.lease, None
         if lease is not None:
             self.source.lender.discard(lease)

@@ -40,15 +40,6 @@ class Keeper:
         self.generation = 0
         self.connect_error: str | None = None
 
-    def is_ready(self, slot: Slot) -> bool:
-        """Tell, without a round trip, whether a slot's connection can be lent as it is."""
-        if slot.conn is None or slot.generation != self.generation:
-            return False
-        now = self._clock()
-        if now >= slot.expires or now - slot.since >= LONG_IDLE:
-            return False
-        return slot.poll is None or not slot.poll(0)
-
     def prepare(self, slot: Slot) -> None:
         """Make a slot's connection fit to lend: ping a doubtful one, close a dead or old one, connect."""
         if slot.conn is not None and not self._is_alive(slot):
@@ -83,9 +74,9 @@ class Keeper:
         fileno = self._fileno(conn)
         slot.poll = None if fileno is None else _hang_up_check(fileno)
 
-    def is_keepable(self, slot: Slot) -> bool:
+    def is_keepable(self, slot: Slot, now: float) -> bool:
         """Clean a connection that came home, and tell whether it can be lent again."""
-        if slot.conn is None or slot.generation != self.generation or self._clock() >= slot.expires:
+        if slot.conn is None or slot.generation != self.generation or now >= slot.expires:
             return False
         try:
             return self._clean(slot.conn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from _thread import allocate_lock, get_ident
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType, FrameType
     from typing import Any
-
-_PACKAGE = __name__.rpartition(".")[0]
 
 
 class Slot:
@@ -109,18 +106,11 @@ def place(code: CodeType | None, instruction: int) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-def caller(depth: int) -> FrameType:
-    """Return the innermost frame outside this package, looking from `depth` frames up."""
-    frame = sys._getframe(depth)
-    while frame.f_back is not None and is_ours(frame):
+def caller(frame: FrameType) -> FrameType:
+    """Return the innermost frame outside this package, from `frame` upward."""
+    while frame.f_globals.get("__package__") == __package__ and frame.f_back is not None:
         frame = frame.f_back
     return frame
-
-
-def is_ours(frame: FrameType) -> bool:
-    """Tell whether a frame runs this package's code."""
-    name = frame.f_globals.get("__name__", "")
-    return bool(name == _PACKAGE or name.startswith(_PACKAGE + "."))
 
 
 def holds_all(frame: FrameType, lent: Sequence[Slot]) -> bool:

@@ -29,17 +29,16 @@ class Link(Hold):
     `first_write` is the first statement that changed data.
     """
 
-    __slots__ = ("depth", "first_write", "holder", "isolation_level", "read_only")
+    depth = 0
+    first_write: str | None = None
 
     def __init__(
         self, source: Source, holder: int, isolation_level: str | None = None, read_only: bool = False
     ) -> None:
-        super().__init__(source)
+        self.source = source
         self.holder = holder
         self.isolation_level = isolation_level or source.isolation_level
         self.read_only = read_only
-        self.depth = 0
-        self.first_write: str | None = None
 
     # -- statements
 
@@ -50,11 +49,11 @@ class Link(Hold):
         Raises:
             Error: the driver's error as ours.
         """
-        return self._guarded(statement, lambda driver, cursor: driver.execute(cursor, sql, bound))
+        return self._guarded(statement, self.source.driver.fetch, sql, bound)
 
     def executemany(self, statement: Statement, sql: str, rows: Sequence[Any]) -> Fetched:
         """Run a statement once for each row of parameters in the driver's terms; as `execute` otherwise."""
-        return self._guarded(statement, lambda driver, cursor: driver.executemany(cursor, sql, rows))
+        return self._guarded(statement, self.source.driver.fetch_many, sql, rows)
 
     def execute_alone(self, statement: Statement, sql: str, bound: Any) -> Fetched:
         """
@@ -63,7 +62,7 @@ class Link(Hold):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran, which commits by itself.
         """
-        self._take()
+        self._take(4)
         if not self.source.driver.autocommit or self.isolation_level:
             self._begin(statement.writes)
         try:
@@ -76,36 +75,32 @@ class Link(Hold):
         self.commit()
         return fetched
 
-    def _guarded(self, statement: Statement, run: Callable[[Any, Any], object]) -> Fetched:
-        """The guarded driver call: run, fetch, close the cursor, and turn whatever fails into ours."""
-        driver, source = self.source.driver, self.source
-        started = source.clock() if source.listeners else 0.0
-        cursor = error = None
-        rowcount = -1
-        conn = self.conn()
+    def _guarded(self, statement: Statement, run: Callable[[Any, str, Any], Fetched], sql: str, bound: Any) -> Fetched:
+        """The guarded driver call: whatever fails in it arrives as ours, and whatever interrupts it leaves doubt."""
+        conn = self.lease.conn if self.lease is not None else None
+        if conn is None:
+            conn = self.conn()
+        told = self.source.listeners.told
+        started = self.source.clock() if told else 0.0
         self.doubt = True
         try:
-            cursor = driver.cursor(conn)
-            run(driver, cursor)
-            description = cursor.description
-            rows = cursor.fetchall() if description else None
-            rowcount = cursor.rowcount if rows is None else len(rows)
-            lastrowid = driver.lastrowid(cursor) if rows is None else None
-            self.doubt = False
-            if statement.writes and self.first_write is None:
-                self.first_write = statement.sql
-            return rows, description, rowcount, lastrowid
+            fetched = run(conn, sql, bound)
         except Exception as exc:
             error = self._failed(exc, statement.sql)
+            if told:
+                self._tell(statement, started, -1, error)
             raise error from cause_of(error, exc)
-        finally:
-            if cursor is not None:
-                self._close_cursor(cursor)
-            if source.listeners:
-                name = type(error).__name__ if error is not None else None
-                source.listeners.tell(
-                    StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name)
-                )
+        self.doubt = False
+        if statement.writes and self.first_write is None:
+            self.first_write = statement.sql
+        if told:
+            self._tell(statement, started, fetched[2], None)
+        return fetched
+
+    def _tell(self, statement: Statement, started: float, rowcount: int, error: Error | None) -> None:
+        source = self.source
+        name = type(error).__name__ if error is not None else None
+        source.listeners.tell(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
 
     def open_cursor(self, sql: str, run: Callable[[Any, Any], object]) -> Any:
         """Run a statement in the driver's own terms, and return its cursor, open until the transaction ends."""
@@ -113,7 +108,7 @@ class Link(Hold):
         self.doubt = True
         try:
             cursor = driver.cursor(conn)
-            self.open_cursors.append(cursor)
+            self.open_cursors += (cursor,)
             run(driver, cursor)
         except Exception as exc:
             error = self._failed(exc, sql)
@@ -123,11 +118,11 @@ class Link(Hold):
 
     # -- beginning
 
-    def ready(self, statement: Statement, savepoints: Sequence[str], explicit: bool, write: bool) -> None:
+    def ready(self, statement: Statement, levels: Sequence[Any], write: bool) -> None:
         """
         Prepare for a statement: lease, begin, look whether the transaction still stands, set outstanding savepoints.
 
-        `explicit` says that somebody called `begin()`, `write` that the transaction is going to write.
+        `levels` are the open transactions, outermost first; `write` says that the statement is going to lock.
 
         Raises:
             TransactionAbortedError, TransactionLostError: it stands no more; what did it is the cause.
@@ -137,16 +132,17 @@ class Link(Hold):
             self._take()
         writes = statement.writes
         if writes and self.source.driver.commits_implicitly(statement.words):
-            self._check_implicit_commit(statement, explicit or bool(savepoints))
+            self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
         if not self.begun:
-            self._begin(write or writes)
+            self._begin(write or writes or not (levels[0].auto or self.read_only))
         elif self.failure is not None or not self._stands():
             raise self.lost()
-        while self.depth < len(savepoints):
-            self._speak("savepoint", savepoints[self.depth], self.depth + 1)
-        if self.lease is not None:
-            self.lease.statement = statement.sql
-            self.lease.in_transaction = True
+        while self.depth < len(levels) - 1:
+            self._speak("savepoint", levels[self.depth + 1].name, self.depth + 1)
+        lease = self.lease
+        if lease is not None:
+            lease.statement = statement.sql
+            lease.in_transaction = True
 
     def _check_implicit_commit(self, statement: Statement, explicit: bool) -> None:
         if explicit or self.first_write or self.read_only or not self.source.driver.may_commit_implicitly:
@@ -163,15 +159,17 @@ class Link(Hold):
         self.first_write, self.seen = None, False
         return True
 
-    def _take(self) -> None:
+    def _take(self, depth: int = 5) -> None:
+        """Lease a connection for the code that is at least `depth` frames above the pool's checkout."""
         if self.failure is not None:
             raise self.lost()
-        self.lease = self.source.lender.checkout(holder=self.holder)
+        self.lease = self.source.lender.checkout(holder=self.holder, depth=depth)
 
     def _begin(self, write: bool) -> None:
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
-        self.restoring = self.read_only
+        if self.read_only:
+            self.restoring = True
         level = driver.level(self.isolation_level) if self.isolation_level else None
         try:
             self.by_words = driver.begin(conn, level, self.read_only, write)
@@ -181,7 +179,7 @@ class Link(Hold):
             raise error from cause_of(error, exc)
         self.begun = True
         self.doubt = False
-        if self.source.listeners:
+        if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, "begin"))
 
     # -- savepoints
@@ -197,7 +195,7 @@ class Link(Hold):
             raise error from cause_of(error, exc)
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
-        if self.source.listeners:
+        if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, verb.replace("_", " "), name))
 
     def release(self, level: int, name: str) -> None:
@@ -236,23 +234,21 @@ class Link(Hold):
             CommitUnknownError: the connection was lost after COMMIT was sent.
             Error: the database refused; nothing was committed.
         """
-        self.close_open_cursors()
-        if self.begun and not (self.status() == IDLE and not self.first_write):
-            self._send_commit()
+        if self.open_cursors:
+            self.close_open_cursors()
+        if self.begun and (self.by_words or self.first_write or self.status() != IDLE):
+            driver, conn = self.source.driver, self.conn()
+            self.doubt = True
+            try:
+                driver.commit(conn)
+            except Exception as exc:
+                error = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
+                raise error from cause_of(error, exc)
+            self.doubt = False
+            if self.source.listeners.told:
+                self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
         self.begun = False
         self.give_back()
-
-    def _send_commit(self) -> None:
-        driver, conn = self.source.driver, self.conn()
-        self.doubt = True
-        try:
-            driver.commit(conn)
-        except Exception as exc:
-            error = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
-            raise error from cause_of(error, exc)
-        self.doubt = False
-        if self.source.listeners:
-            self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
 
     def _commit_failed(self, error: Error, exc: BaseException) -> Error:
         if isinstance(error, (errors.DisconnectionError, errors.CommitUnknownError)):
@@ -284,5 +280,5 @@ class Link(Hold):
         except Exception as exc:
             raise map_error(exc, driver, "ROLLBACK") from exc
         self.doubt = False
-        if self.source.listeners:
+        if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, "rollback"))

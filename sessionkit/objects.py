@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._typing import Source
+    from .identity import IdentityMap, Store
     from .results import Result
 
     Run = Callable[..., Result[Any]]
@@ -22,16 +23,16 @@ class Objects:
     """
     A session's entities: one object per row, and what is written of them.
 
-    `run(source, sql, parameters, lock=False)` executes in the session's transaction; `on_rollback(fn)` notes what
-    puts an object back when the level that is open now is rolled back.
+    Made for one call: `identity` outlives it. `run(source, sql, parameters, lock=False)` executes in the session's
+    transaction; `on_rollback(fn)` notes what puts an object back when the level that is open now is rolled back.
     """
 
     __slots__ = ("_on_rollback", "_run", "identity")
 
-    def __init__(self, run: Run, on_rollback: Callable[[Callable[[], object]], object]) -> None:
+    def __init__(self, identity: IdentityMap, run: Run, on_rollback: Callable[[Callable[[], object]], object]) -> None:
+        self.identity = identity
         self._run = run
         self._on_rollback = on_rollback
-        self.identity = IdentityMap()
 
     # -- load
 

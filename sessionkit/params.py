@@ -89,10 +89,13 @@ class Statement:
     """
     A scanned statement, ready to be bound to parameters again and again.
 
-    `sql` is the program's text, `words` its first two keywords in upper case, `writes` whether it changes data.
+    `sql` is the program's text, `words` its first keywords in upper case, `writes` whether it changes data. `static`
+    is what `bind` returns when there is nothing to bind, else None; `shape` is a place for results to keep a Row class.
     """
 
-    __slots__ = ("_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "kind", "sql", "words", "writes")
+    __slots__ = (
+        "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "kind", "shape", "sql", "static", "words", "writes",
+    )  # fmt: skip
 
     def __init__(self, sql: str, kind: str, lexicon: Lexicon) -> None:
         self.sql = sql
@@ -102,8 +105,11 @@ class Statement:
         self._plain, self._doubled = ([part[form] for part in parts] for form in (0, 1))
         self.words = tuple(words[:3])
         self.writes = _is_writing(words)
+        self.shape: tuple[Any, Any] | None = None
         self._names = frozenset(slot.key for slot in self._slots) if kind != POSITIONAL else frozenset()
         self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))
+        nothing_to_bind = kind == NONE and not self._slots and self._fixed is not None
+        self.static: tuple[str, None] | None = (str(self._fixed), None) if nothing_to_bind else None
 
     @property
     def expands(self) -> bool:
@@ -312,7 +318,7 @@ class Compiler:
     def __init__(self, lexicon: Lexicon, size: int = 512) -> None:
         self.lexicon = lexicon
         self.size = size
-        self._known: dict[tuple[str, str], Statement] = {}
+        self._known: dict[str, dict[str, Statement]] = {NONE: {}, NAMED: {}, POSITIONAL: {}}
 
     def __call__(self, sql: str, parameters: object) -> Statement:
         """
@@ -322,16 +328,17 @@ class Compiler:
             ArgumentError: `sql` is no string, or the parameters are of no kind known.
             InvalidRequestError: it is COMMIT or another word that only the session may speak.
         """
-        key = (sql, NONE if parameters is None else kind_of(parameters))
+        kind = NONE if parameters is None else kind_of(parameters)
         try:
-            return self._known[key]
+            return self._known[kind][sql]
         except (KeyError, TypeError):  # new, or unhashable and so no string
             pass
         if not isinstance(sql, str):
             raise ArgumentError(f"a statement is a string of SQL, got {type(sql).__name__}")
-        if len(self._known) >= self.size:
-            self._known.clear()
-        statement = Statement(sql, key[1], self.lexicon)
+        known = self._known[kind]
+        if len(known) >= self.size:
+            known.clear()
+        statement = Statement(sql, kind, self.lexicon)
         statement.refuse_control()
-        self._known[key] = statement
+        known[sql] = statement
         return statement

@@ -16,10 +16,11 @@ import os
 import weakref
 from _thread import allocate_lock, get_ident
 from collections import deque
+from sys import _getframe
 from time import monotonic
 
 from .errors import ArgumentError, PoolClosedError, PoolDeadlockError, PoolTimeoutError
-from .keeper import Keeper
+from .keeper import LONG_IDLE, Keeper
 from .lease import LeaseInfo, Slot, Waiter, caller, holds_all, timeout_text
 
 TYPE_CHECKING = False
@@ -88,19 +89,24 @@ class Pool:
 
     # -- lending
 
-    def checkout(self, timeout: float | None = None, *, holder: int = 0) -> Slot:
+    def checkout(self, timeout: float | None = None, *, holder: int = 0, depth: int = 1) -> Slot:
         """
         Lend a connection as `slot.conn`, waiting up to `timeout` seconds (None: the pool's own) for one.
 
         Give it back with `checkin()` or `discard()`, or drop the last reference to the slot. `holder` is the
-        `id()` of the object that will do so.
+        `id()` of the object that will do so; `depth` is how many frames above this call the borrower is, at least.
 
         Raises:
             PoolTimeoutError: no connection came free in time; it names the holders.
             PoolDeadlockError: none ever can, because this call stack holds them all.
             PoolClosedError: the pool was disposed of for good.
         """
-        frame = caller(2)
+        try:
+            frame = _getframe(depth)
+        except ValueError:  # called from less deep than its caller believes
+            frame = _getframe(1)
+        if frame.f_globals.get("__package__") == __package__:
+            frame = caller(frame)
         slot = None
         if not self._waiters:  # newcomers queue behind those who wait
             try:
@@ -112,9 +118,18 @@ class Pool:
         slot.holder = holder
         slot.thread = get_ident()
         slot.code, slot.at, slot.frame = frame.f_code, frame.f_lasti, id(frame)
-        if not self._keeper.is_ready(slot):
+        now = self._clock()
+        keeper = self._keeper
+        if (
+            slot.conn is None
+            or slot.generation != keeper.generation
+            or now >= slot.expires
+            or now - slot.since >= LONG_IDLE
+            or (slot.poll is not None and slot.poll(0))
+        ):
             self._prepare(slot)
-        slot.since = self._clock()
+            now = self._clock()
+        slot.since = now
         return slot
 
     def checkin(self, slot: Slot) -> None:
@@ -124,23 +139,30 @@ class Pool:
         Raises:
             PoolClosedError: the slot is not lent (given back twice), or another pool's.
         """
-        if self._end_lease(slot):
-            try:
-                if not self._keeper.is_keepable(slot):
-                    self._keeper.empty(slot)
-            except BaseException:
+        if slot.pool is not self or slot.holder is None:
+            self._refuse(slot)
+            return
+        slot.holder = slot.statement = None
+        slot.in_transaction = keep = False
+        now = self._clock()
+        try:
+            keep = self._keeper.is_keepable(slot, now)
+        finally:
+            if not keep:
                 self._keeper.empty(slot)
-                raise
-            finally:
-                self._put_back(slot)
+            self._put_back(slot, now)
 
     def discard(self, slot: Slot) -> None:
         """Close a lent connection, and give its place back empty; errors as with `checkin`."""
-        if self._end_lease(slot):
-            try:
-                self._keeper.empty(slot)
-            finally:
-                self._put_back(slot)
+        if slot.pool is not self or slot.holder is None:
+            self._refuse(slot)
+            return
+        slot.holder = slot.statement = None
+        slot.in_transaction = False
+        try:
+            self._keeper.empty(slot)
+        finally:
+            self._put_back(slot, self._clock())
 
     def abandon(self, slot: Slot) -> None:
         """
@@ -152,21 +174,16 @@ class Pool:
         slot.pool = None
         self._keeper.empty(slot)
 
-    def _end_lease(self, slot: Slot) -> bool:
-        """End a lease once; False when it is a parent process's and there is nothing to take back."""
+    def _refuse(self, slot: Slot) -> None:
+        """Tell why a slot cannot be taken back; a parent process's is dropped in silence, there is nothing to take back."""
         if slot.pool is None:
-            return False
+            return
         if slot.pool is not self:
             raise PoolClosedError("this connection was lent by another pool; give it back there")
-        if slot.holder is None:
-            raise PoolClosedError("this connection was given back already; a lease ends once")
-        slot.holder = None
-        slot.statement = None
-        slot.in_transaction = False
-        return True
+        raise PoolClosedError("this connection was given back already; a lease ends once")
 
-    def _put_back(self, slot: Slot) -> None:
-        now = slot.since = self._clock()
+    def _put_back(self, slot: Slot, now: float) -> None:
+        slot.since = now
         if slot.conn is None:
             self._idle.appendleft(slot)
         else:
@@ -189,7 +206,7 @@ class Pool:
             try:
                 self._keeper.empty(slot)
             finally:
-                self._put_back(slot)
+                self._put_back(slot, self._clock())
             raise
 
     def suspect(self) -> None:
@@ -236,7 +253,7 @@ class Pool:
             waiter.claim.pop()
         except IndexError:  # a slot is on its way; if its bringer was interrupted, it is made anew
             if waiter.lock.acquire(timeout=TICK):
-                self._put_back(waiter.taken())
+                self._put_back(waiter.taken(), self._clock())
         if self._waiters:
             self._match()
 
@@ -359,7 +376,7 @@ class Pool:
                 except Exception as exc:
                     failed = failed or exc
                 finally:
-                    self._put_back(slot)
+                    self._put_back(slot, self._clock())
         if failed is not None:
             raise failed
 

@@ -23,7 +23,7 @@ class Result(Generic[T]):
     returned (-1 where the driver cannot tell), `lastrowid` the key that the database generated last, or None.
     """
 
-    __slots__ = ("_columns", "_description", "_made", "_make", "_rows", "lastrowid", "rowcount", "statement")
+    __slots__ = ("_description", "_made", "_make", "_rows", "_shapes", "lastrowid", "rowcount", "statement")
 
     def __init__(
         self,
@@ -32,10 +32,11 @@ class Result(Generic[T]):
         rowcount: int = -1,
         lastrowid: int | None = None,
         statement: str = "",
+        shapes: Any = None,
     ) -> None:
         self._rows = rows
         self._description = description
-        self._columns: tuple[str, ...] | None = None
+        self._shapes = shapes  # whose attribute `shape` keeps a description and its Row class
         self._make: Callable[[Any], Any] | None = None
         self._made: list[T] | None = None
         self.rowcount = rowcount
@@ -45,9 +46,7 @@ class Result(Generic[T]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
-        if self._columns is None:
-            self._columns = tuple([column[0] for column in self._description or ()])
-        return self._columns
+        return tuple([column[0] for column in self._description or ()])
 
     def all(self) -> list[T]:
         """Return every row."""
@@ -55,10 +54,12 @@ class Result(Generic[T]):
 
     def first(self) -> T | None:
         """Return the first row, or None when there is none."""
-        rows = self._raw()
+        rows = self._rows if self._rows is not None else self._raw()
         if not rows:
             return None
-        return self._made[0] if self._made is not None else cast("T", self._maker()(rows[0]))
+        if self._made is not None:
+            return self._made[0]
+        return cast("T", (self._make or self._maker())(rows[0]))
 
     def one(self) -> T:
         """
@@ -129,13 +130,19 @@ class Result(Generic[T]):
         return self._rows
 
     def _maker(self) -> Callable[[Any], Any]:
+        """Return the Row class, which is kept with the statement for as long as its columns stay the same."""
         if self._make is None:
-            self._make = row_class(self.columns)
+            shape = self._shapes.shape if self._shapes is not None else None
+            if shape is None or shape[0] != self._description:
+                shape = (self._description, row_class(self.columns))
+                if self._shapes is not None:
+                    self._shapes.shape = shape
+            self._make = shape[1]
         return self._make
 
     def _objects(self) -> list[T]:
         if self._made is None:
-            self._made = list(map(self._maker(), self._raw()))
+            self._made = list(map(self._make or self._maker(), self._raw()))
         return self._made
 
     def __repr__(self) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 from .aftermath import note
 from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
+from .identity import IdentityMap
 from .lease import place
-from .statements import Statements
+from .statements import Statements, given_source
+from .transaction import Stack
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ._typing import Binder, DBAPIConnection, Hook
-    from .transaction import Stack, Transaction
+    from .transaction import Transaction
 
 
 class Session(Statements):
@@ -43,11 +46,19 @@ class Session(Statements):
         read_only: bool = False,
         info: dict[Any, Any] | None = None,
     ) -> None:
-        super().__init__(bind, autobegin, expire_on_commit, spelled(isolation_level), read_only)
+        self._identity = IdentityMap()
+        self._stack = stack = Stack(self._identity, expire_on_commit)
+        self._guard = stack.guard
+        binder: Any = bind if hasattr(bind, "resolve") else given_source(bind)
+        self._binder = binder
+        self._fixed = binder if hasattr(binder, "lender") else None
+        self._autobegin = autobegin
+        self._defaults = (None if isolation_level is None else spelled(isolation_level), read_only)
         self._close_resets_only = close_resets_only
-        self.info: dict[Any, Any] = {} if info is None else info
+        self._closed = False
+        self._info = info
         frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sessionkit."):
+        while frame.f_globals.get("__package__") == "sessionkit" and frame.f_back is not None:
             frame = frame.f_back
         self._made = (frame.f_code, frame.f_lasti)
 
@@ -74,7 +85,7 @@ class Session(Statements):
         with self._guard:
             self._check_usable()
             self._stack.check_open()
-            return self._stack.nest() if self._stack.levels else self._stack.open((None, None), self._defaults)
+            return self._stack.nest() if self._stack.levels else self._stack.begin(self._defaults)
 
     def commit(self) -> None:
         """
@@ -86,15 +97,24 @@ class Session(Statements):
             CommitUnknownError: the connection was lost during COMMIT.
             PartialCommitError: of several databases, one committed and a later one did not.
         """
-        with self._guard:
-            self._check_usable()
-            self._check_not_in_block("commit", "leave the block to commit")
-            if self._stack.levels:
-                self._stack.check_open()
-            if self._stack.levels:
-                if len(self._stack.levels) > 1:
+        guard, me = self._guard, get_ident()
+        if guard.setdefault(0, me) != me:
+            guard.contest(me)
+        try:
+            if self._closed:
+                self._check_usable()
+            stack = self._stack
+            if stack.orphans or stack.ending:
+                self._check_not_in_block("commit", "leave the block to commit")
+                stack.check_open()
+            levels = stack.levels
+            if levels:
+                if len(levels) > 1 or levels[0].entered:
+                    self._check_not_in_block("commit", "leave the block to commit")
                     raise InvalidRequestError("a begin_nested() handle is still open; end it first, or roll back")
-                self._stack.commit(self._stack.levels[0])
+                stack.commit_all(levels[0])
+        finally:
+            guard.pop(0, None)
 
     def rollback(self) -> None:
         """Roll back everything, savepoints included; with nothing begun, nothing is sent. It always recovers the session."""
@@ -113,13 +133,13 @@ class Session(Statements):
         """
         with self._guard:
             self._ensure_begun()
-            self._stack.levels[-1].commit_hooks.append(hook)
+            self._stack.levels[-1].commit_hooks += (hook,)
 
     def after_rollback(self, hook: Hook) -> None:
         """Call `hook()` once, after the outermost end, if the level that is open now was rolled back."""
         with self._guard:
             self._ensure_begun()
-            self._stack.levels[-1].rollback_hooks.append(hook)
+            self._stack.levels[-1].rollback_hooks += (hook,)
 
     # -- the way out
 
@@ -130,6 +150,11 @@ class Session(Statements):
         Idempotent. Writes that nobody committed emit UncommittedWorkWarning. A failing ROLLBACK is logged and its
         connection closed, not raised.
         """
+        stack = self._stack
+        if not (stack.levels or stack.links or self._guard):  # nothing begun: nothing to do but forget
+            self._identity.clear()
+            self._closed = self._closed or not self._close_resets_only
+            return
         with self._guard:
             dropped = self._dropped_work()
             self._way_out(final=True)
@@ -148,7 +173,7 @@ class Session(Statements):
 
     def _way_out(self, *, discard: bool = False, final: bool = False) -> None:
         try:
-            self._forget(False)
+            self._identity.clear()
             self._stack.drop(discard=discard)
         finally:
             if final and not self._close_resets_only:
@@ -179,6 +204,13 @@ class Session(Statements):
             _warn(dropped)
 
     # -- state
+
+    @property
+    def info(self) -> dict[Any, Any]:
+        """A dict of the program's own, which survives close and reset."""
+        if self._info is None:
+            self._info = {}
+        return self._info
 
     def in_transaction(self) -> bool:
         """Whether a transaction has begun, by itself or by `begin()`."""
@@ -230,7 +262,7 @@ class Session(Statements):
         state = "closed" if self._closed else "idle" if not self._stack.levels else repr(self._stack.levels[-1])
         if isinstance(self._binder, Given) and self._binder.is_inside:
             state += "; inside a transaction that it does not end"
-        return f"<Session: {state}, {len(self._objects.identity)} objects>"
+        return f"<Session: {state}, {len(self._identity)} objects>"
 
 
 def _abandon(stack: Stack, made: str) -> None:

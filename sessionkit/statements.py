@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import drivers
@@ -13,15 +14,16 @@ from .link import Link
 from .objects import Objects
 from .proxies import ConnectionProxy, CursorProxy
 from .results import Result
-from .transaction import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._typing import Binder, DBAPIConnection, ManyParameters, Parameters, Source
+    from ._typing import ManyParameters, Parameters, Source
+    from .guard import Guard
     from .identity import IdentityMap
     from .params import Statement
     from .rows import Row
+    from .transaction import Stack
 
 T = TypeVar("T")
 _READING = "SELECT"  # what connection() prepares for: any statement that reads
@@ -30,22 +32,15 @@ _READING = "SELECT"  # what connection() prepares for: any statement that reads
 class Statements:
     """The statement methods of a session; `Session` adds its transactions and its end."""
 
-    def __init__(
-        self,
-        bind: Binder | DBAPIConnection,
-        autobegin: bool,
-        expire_on_commit: bool,
-        isolation_level: str | None,
-        read_only: bool,
-    ) -> None:
-        self._stack = Stack(self._forget)
-        self._guard = self._stack.guard
-        self._binder: Any = bind if hasattr(bind, "resolve") else _given(bind)
-        self._autobegin = autobegin
-        self._expire_on_commit = expire_on_commit
-        self._defaults = (isolation_level, read_only)
-        self._closed = False
-        self._objects = Objects(self._run, self._on_rollback)
+    _stack: Stack
+    _guard: Guard
+    _identity: IdentityMap
+    _binder: Any
+    _fixed: Source | None
+    """The database itself when the session is bound to one; None when names are looked up in a registry."""
+    _autobegin: bool
+    _defaults: tuple[str | None, bool]
+    _closed: bool
 
     # -- statements
 
@@ -60,8 +55,13 @@ class Statements:
             Error: what the database refused, as sessionkit's class; `.orig` is the driver's exception.
             TransactionAbortedError, TransactionLostError: the transaction that this would be part of stands no more.
         """
-        with self._guard:
+        guard, me = self._guard, get_ident()
+        if guard.setdefault(0, me) != me:
+            guard.contest(me)
+        try:
             return self._run(self._source(bind), statement, parameters)
+        finally:
+            guard.pop(0, None)
 
     def executemany(self, statement: str, parameters: ManyParameters, *, bind: str | None = None) -> Result[Row]:
         """
@@ -162,18 +162,18 @@ class Statements:
         """Let go of every entity."""
         with self._guard:
             self._check_usable()
-            self._objects.identity.clear()
+            self._identity.clear()
 
     @property
     def identity_map(self) -> IdentityMap:
         """The objects held: for each database, class → key → object."""
         self._check_usable()
-        return self._objects.identity
+        return self._identity
 
     def __contains__(self, obj: object) -> bool:
         """Tell whether this very object is held."""
         self._check_usable()
-        return obj in self._objects.identity
+        return obj in self._identity
 
     # -- for clients of the DB-API
 
@@ -202,32 +202,42 @@ class Statements:
 
     def _run(self, source: Source, sql: str, parameters: Any, lock: bool = False) -> Result[Any]:
         """Run one statement in the transaction: the one way that all of them take."""
-        compiled = source.compile(sql, parameters)
-        text, bound = compiled.bind(parameters)
+        compiled: Statement = source.compile(sql, parameters)
+        text, bound = compiled.static or compiled.bind(parameters)
         link = self._ready(source, compiled, lock)
-        return self._ended(link, compiled, Result(*link.execute(compiled, text, bound), compiled.sql))
+        rows, description, rowcount, lastrowid = link.execute(compiled, text, bound)
+        result: Result[Any] = Result(rows, description, rowcount, lastrowid, sql, compiled)
+        return self._ended(link, compiled, result) if compiled.writes else result
 
     def _ready(self, source: Source, compiled: Statement, lock: bool = False) -> Link:
-        self._ensure_begun()
         stack = self._stack
-        root = stack.levels[0]
+        levels = stack.levels
+        if stack.ending or stack.orphans or not (levels or self._autobegin):
+            self._ensure_begun()
+            levels = stack.levels
+        if not levels:
+            stack.begin(self._defaults, auto=True)
         link: Link | None = stack.links.get(source)
         if link is None:
+            root = levels[0]
             link = stack.links[source] = Link(source, id(self), root.isolation_level, root.read_only)
-        link.ready(compiled, stack.savepoints(), not root.auto, lock or not (root.auto or root.read_only))
+        link.ready(compiled, levels, lock)
         return link
 
     def _ended(self, link: Link, compiled: Statement, result: Result[Any]) -> Result[Any]:
         """A statement has run; where it committed by itself, the session stands as before its first statement."""
         if link.after_implicit_commit(compiled) and len(self._stack.links) == 1:
-            self._stack.commit(self._stack.levels[0])
+            self._stack.commit_all(self._stack.levels[0])
         return result
 
     def _source(self, name: str | None, target: object = None) -> Source:
-        self._check_usable()
+        if self._closed:
+            self._check_usable()
         if name is None and target is not None:
             entity = declared(target)
             name = entity.bind if entity is not None else None
+        if name is None and self._fixed is not None:
+            return self._fixed
         found: Source = self._binder.resolve(name)
         return found
 
@@ -239,22 +249,29 @@ class Statements:
         if not stack.levels:
             if not self._autobegin:
                 raise InvalidRequestError("nothing has begun and this session has autobegin=False; use begin()")
-            stack.open((None, None), self._defaults, auto=True)
+            stack.begin(self._defaults, auto=True)
 
     def _check_usable(self) -> None:
         if self._closed:
             raise SessionClosedError("this session was closed for good (close_resets_only=False); make a new one")
 
-    def _forget(self, committed: bool) -> None:
-        if not committed or self._expire_on_commit:
-            self._objects.identity.clear()
+    @property
+    def _objects(self) -> Objects:
+        """The statements on entities, for one call: nothing of a session refers back to it, so that it dies at once."""
+        return Objects(self._identity, self._run, self._on_rollback)
 
     def _on_rollback(self, fn: Callable[[], object]) -> None:
         if self._stack.levels:
-            self._stack.levels[-1].undo.append(fn)
+            self._stack.levels[-1].undo += (fn,)
 
 
-def _given(conn: Any) -> Given:
+def given_source(conn: Any) -> Given:
+    """
+    Return a live DB-API connection as a database for a session.
+
+    Raises:
+        ArgumentError: it is no connection of a module that is known.
+    """
     driver = drivers.for_connection(conn)
     if driver is None:
         known = ", ".join(found.module for found in drivers.known().values())

@@ -9,15 +9,16 @@ from .guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
-    from ._typing import Hook
+    from ._typing import Held, Hook
 
     Modes = tuple[str | None, bool | None]
 
 OPEN, COMMITTED, ROLLED_BACK, LOST, UNKNOWN = "active", "committed", "rolled back", "lost", "unknown"
+
+_NO_MODES: Modes = (None, False)
 
 
 class Transaction:
@@ -28,22 +29,18 @@ class Transaction:
     by `commit()` or `rollback()`. `status` tells its fate: active, committed, rolled back, lost, unknown.
     """
 
-    __slots__ = (
-        "__weakref__", "_stack", "auto", "commit_hooks", "entered", "isolation_level", "name", "read_only",
-        "rollback_hooks", "status", "undo",
-    )  # fmt: skip
+    entered = False  # a `with` block is open
+    status = OPEN
+    isolation_level: str | None = None
+    read_only = False
+    commit_hooks: tuple[Hook, ...] = ()
+    rollback_hooks: tuple[Hook, ...] = ()
+    undo: tuple[Hook, ...] = ()  # what puts objects back when this level is rolled back
 
     def __init__(self, stack: Stack, name: str | None, auto: bool) -> None:
         self._stack = stack
         self.name = name  # of the savepoint; None for the outermost
         self.auto = auto  # began by itself
-        self.entered = False  # a `with` block is open
-        self.status = OPEN
-        self.isolation_level: str | None = None
-        self.read_only = False
-        self.commit_hooks: list[Hook] = []
-        self.rollback_hooks: list[Hook] = []
-        self.undo: list[Hook] = []
 
     @property
     def is_active(self) -> bool:
@@ -117,22 +114,22 @@ class Stack:
     """
     What a session has open: levels, outermost first, and a link for each database that they use.
 
-    `forget` empties the session's identity map (its argument: whether because of a commit). Between the
+    `held` is what the session holds of the database and forgets at an end (at a commit if `expire`). Between the
     first step of an end and its last, `ending` is set: an interrupt at any instruction leaves either a
     transaction that stands, or one that the next end finishes.
     """
 
-    __slots__ = ("_serial", "ending", "forget", "guard", "levels", "links", "orphans", "owed")
+    orphans: tuple[Transaction, ...] = ()  # blocks whose transaction was ended under them
+    owed: tuple[Hook, ...] = ()  # rollback hooks of savepoints that were rolled back
+    ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
+    _serial = 0
 
-    def __init__(self, forget: Callable[[bool], object]) -> None:
+    def __init__(self, held: Held, expire: bool) -> None:
         self.guard = Guard()
-        self.forget = forget
+        self.held = held
+        self.expire = expire
         self.levels: list[Transaction] = []
         self.links: dict[object, Any] = {}  # by source
-        self.orphans: list[Transaction] = []  # blocks whose transaction was ended under them
-        self.owed: list[Hook] = []  # rollback hooks of savepoints that were rolled back
-        self.ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
-        self._serial = 0
 
     # -- beginning
 
@@ -154,7 +151,7 @@ class Stack:
                 )
             self.drop()
 
-    def open(self, modes: Modes, defaults: Modes, auto: bool = False) -> Transaction:
+    def open(self, modes: Modes, defaults: Modes) -> Transaction:
         """
         Begin: the outermost level, or take over one that began by itself, or a savepoint. No connection is taken.
 
@@ -162,11 +159,7 @@ class Stack:
         """
         asked = modes[0] is not None or modes[1] is not None
         if not self.levels:
-            level = Transaction(self, None, auto)
-            level.isolation_level = modes[0] if modes[0] is not None else defaults[0]
-            level.read_only = bool(modes[1] if modes[1] is not None else defaults[1])
-            self.levels.append(level)
-            return level
+            return self.begin((modes[0] or defaults[0], defaults[1] if modes[1] is None else modes[1]))
         root = self.levels[0]
         if not root.auto or len(self.levels) > 1:
             if asked:
@@ -185,16 +178,20 @@ class Stack:
         root.auto = False
         return root
 
+    def begin(self, modes: Modes, auto: bool = False) -> Transaction:
+        """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
+        level = Transaction(self, None, auto)
+        if modes != _NO_MODES:
+            level.isolation_level, level.read_only = modes[0], bool(modes[1])
+        self.levels.append(level)
+        return level
+
     def nest(self) -> Transaction:
         """Begin a level with a savepoint, set on each database by its first statement there."""
         self._serial += 1
         level = Transaction(self, f"sk_{self._serial}", auto=False)
         self.levels.append(level)
         return level
-
-    def savepoints(self) -> list[str]:
-        """Return the names of the savepoints that should be set now, outermost first."""
-        return [level.name for level in self.levels if level.name is not None]
 
     @property
     def in_block(self) -> bool:
@@ -210,7 +207,7 @@ class Stack:
         if level.nested:
             self._release(level)
         else:
-            self._commit_all(level)
+            self.commit_all(level)
 
     def _release(self, level: Transaction) -> None:
         number = len(self.levels) - 1
@@ -240,7 +237,7 @@ class Stack:
             self.drop(raising=True)
             return
         number = self.levels.index(level)
-        self.forget(False)
+        self.held.clear()
         failures: list[BaseException] = []
         for link in self.links.values():
             try:
@@ -257,16 +254,20 @@ class Stack:
 
     # -- ending it all
 
-    def _commit_all(self, root: Transaction) -> None:
+    def commit_all(self, root: Transaction) -> None:
+        """Commit for good on every database, first those that were written to; each is asked before any is told."""
+        links = list(self.links.values())
         try:
-            for link in self.links.values():
+            for link in links:
                 link.check_commit()
         except BaseException as exc:
             self._drop_because(exc)
             raise
         self.ending = UNKNOWN
         committed: list[str] = []
-        for link in sorted(self.links.values(), key=lambda link: link.first_write is None):
+        if len(links) > 1:
+            links.sort(key=lambda link: link.first_write is None)  # what was only read can hardly fail: last
+        for link in links:
             try:
                 link.commit()
                 committed.append(link.source.name)
@@ -274,7 +275,8 @@ class Stack:
             except BaseException as exc:
                 self._commit_stopped(exc, link.source.name, committed)
                 raise
-        self.forget(True)
+        if self.expire:
+            self.held.clear()
         self._finish(COMMITTED, root.commit_hooks + self.owed)
 
     def _commit_stopped(self, exc: BaseException, failed: str, committed: list[str]) -> None:
@@ -307,7 +309,7 @@ class Stack:
         if not (self.levels or self.links):
             return
         outcome = self.ending = outcome or self.ending or ROLLED_BACK
-        self.forget(False)
+        self.held.clear()
         failures: list[BaseException] = []
         while self.links:
             source, link = next(reversed(self.links.items()))
@@ -319,11 +321,11 @@ class Stack:
             except BaseException as exc:
                 failures.append(exc)
             del self.links[source]
-        hooks: list[Hook] = []
+        hooks: tuple[Hook, ...] = ()
         if outcome == ROLLED_BACK:
             for level in reversed(self.levels):
                 _run_undo(level)
-            hooks = [hook for level in self.levels for hook in level.rollback_hooks] + self.owed
+            hooks = tuple(hook for level in self.levels for hook in level.rollback_hooks) + self.owed
         failures = quietened(failures, raising)
         try:
             self._finish(outcome, hooks)
@@ -331,13 +333,18 @@ class Stack:
             failures.append(exc)
         raise_first(failures)
 
-    def _finish(self, outcome: str, hooks: list[Hook]) -> None:
+    def _finish(self, outcome: str, hooks: tuple[Hook, ...]) -> None:
         """End the levels, then run the hooks: the connections are back and the session is idle."""
-        self.orphans = self.orphans + [level for level in self.levels if level.entered]
         for level in self.levels:
+            if level.entered:
+                self.orphans += (level,)
             level.status = outcome
-        self.levels, self.owed, self.ending = [], [], None
-        run_hooks(hooks)
+        self.levels = []
+        self.ending = None
+        if self.owed:
+            self.owed = ()
+        if hooks:
+            run_hooks(hooks)
 
     # -- blocks
 
@@ -364,11 +371,13 @@ class Stack:
         self._undo_level(level, exc)
 
     def _disown(self, level: Transaction) -> None:
-        self.orphans = [orphan for orphan in self.orphans if orphan is not level]
+        self.orphans = tuple(orphan for orphan in self.orphans if orphan is not level)
         if self.ending and not self.in_block:
             self.drop()
 
 
 def _run_undo(level: Transaction) -> None:
     while level.undo:
-        level.undo.pop()()
+        *rest, last = level.undo
+        level.undo = tuple(rest)
+        last()

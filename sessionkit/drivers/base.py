@@ -118,6 +118,8 @@ class Driver:
     """What a SELECT ends with to lock its row; '' where writing transactions exclude each other anyway."""
     autocommit: ClassVar[bool] = False
     """Whether the connections that `connect` makes commit each statement by themselves until `begin` says otherwise."""
+    always_begun: ClassVar[bool] = False
+    """Whether a transaction is open at all times, so that the status says nothing about a given connection."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
     spellings: ClassVar[tuple[str, ...]] = ()
@@ -227,6 +229,36 @@ class Driver:
         else:
             cursor.execute(sql, parameters)
 
+    def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """Run one statement and fetch all of it: rows or None, description, rowcount, lastrowid. The cursor is closed."""
+        cursor = self.cursor(conn)
+        try:
+            self.execute(cursor, sql, parameters)
+            description = cursor.description
+            if description is None:
+                return None, None, cursor.rowcount, self.lastrowid(cursor)
+            rows = cursor.fetchall()
+            return rows, description, len(rows), None
+        finally:
+            self.close_cursor(cursor)
+
+    def fetch_many(self, conn: Any, sql: str, rows: list[Any]) -> tuple[Any, Any, int, int | None]:
+        """Run one statement for each row of parameters; what comes back is as with `fetch`, the rowcount of all together."""
+        cursor = self.cursor(conn)
+        try:
+            self.executemany(cursor, sql, rows)
+            return None, None, cursor.rowcount, self.lastrowid(cursor)
+        finally:
+            self.close_cursor(cursor)
+
+    def close_cursor(self, cursor: Any) -> None:
+        """Close a cursor whatever happened to it: that of a failed statement would hold its locks."""
+        try:
+            cursor.close()
+        except Exception as exc:
+            if self.diagnose(exc) is None:
+                raise
+
     def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
         """Run one statement for each row of parameters, in the fastest portable form."""
         cursor.executemany(sql, rows)
@@ -296,9 +328,9 @@ class Driver:
         finally:
             cursor.close()
 
-    def always_open(self, conn: Any) -> bool:
-        """Tell whether a *given* connection has a transaction open at all times, so that the status says nothing."""
-        return False
+    def for_given(self, conn: Any) -> Driver:
+        """Return the driver for a connection that a session is given; refuse one whose state cannot be known."""
+        return self
 
     # -- what it is
 

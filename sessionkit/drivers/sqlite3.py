@@ -156,6 +156,30 @@ class SQLite(Driver):
             cursor.row_factory = None
         return cursor
 
+    def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """Run one statement and fetch all of it; the same as elsewhere, in fewer steps."""
+        cursor = conn.cursor()
+        try:
+            if conn.row_factory is not None:
+                cursor.row_factory = None
+            cursor.execute(sql, parameters or ())
+            description = cursor.description
+            if description is None:
+                return None, None, cursor.rowcount, cursor.lastrowid
+            rows = cursor.fetchall()
+            return rows, description, len(rows), None
+        finally:
+            cursor.close()
+
+    def clean(self, conn: Any) -> bool:
+        """Idle nearly always, which one look tells."""
+        try:
+            if not conn.in_transaction:
+                return True
+        except self.dbapi().ProgrammingError:
+            return False
+        return super().clean(conn)
+
     def ping(self, conn: Any) -> None:
         """Nothing can have hung up."""
         conn.execute("SELECT 1").fetchall()
@@ -166,8 +190,6 @@ class SQLite(Driver):
         """BEGIN IMMEDIATE for what will write: a deferred transaction that reads first cannot always be upgraded."""
         if read_only:
             conn.execute("PRAGMA query_only = ON")
-        if getattr(conn, "autocommit", True) is False:
-            return True  # Python 3.12's PEP 249 mode: a given connection that always has one open
         conn.execute("BEGIN IMMEDIATE" if write and not read_only else "BEGIN")
         return True
 
@@ -177,37 +199,32 @@ class SQLite(Driver):
 
     def commit(self, conn: Any) -> None:
         """Send COMMIT as a word: `conn.commit()` does nothing under `autocommit=True`."""
-        if getattr(conn, "autocommit", True) is False:
-            conn.commit()
-        else:
-            conn.execute("COMMIT")
+        conn.execute("COMMIT")
 
     def rollback(self, conn: Any) -> None:
         """Roll back; no round trip, so it is cheap to be sure."""
-        if getattr(conn, "autocommit", True) is False:
-            conn.rollback()
-        elif conn.in_transaction:
+        if conn.in_transaction:
             conn.execute("ROLLBACK")
 
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""
         conn.execute(words).close()
 
-    def always_open(self, conn: Any) -> bool:
+    def for_given(self, conn: Any) -> SQLite:
         """
-        Under `autocommit=False` a transaction is always open; whether it holds work cannot be told once rows changed.
+        Return the driver for a given connection: Python 3.12's `autocommit=False` has a way of its own.
 
         Raises:
             ArgumentError: such a connection has changed rows, so the session might commit what is not its own.
         """
         if getattr(conn, "autocommit", True) is not False:
-            return False
+            return self
         if conn.total_changes:
             raise ArgumentError(
                 "a sqlite3 connection with autocommit=False has changed rows, and SQLite cannot tell whether they "
                 "are committed; commit or roll back, set conn.autocommit = True, then give it to the session"
             )
-        return True
+        return AlwaysBegun()
 
     # -- what it is
 
@@ -244,6 +261,26 @@ class SQLite(Driver):
                 return Diagnosis(errors.DataError, text="sqlite3 has no form for a parameter's type")
             return found
         return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=_safe_text(exc, code))
+
+
+class AlwaysBegun(SQLite):
+    """A given connection with `autocommit=False`: it has a transaction open at all times, which commit() ends and begins."""
+
+    always_begun = True
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """It has begun."""
+        if read_only:
+            conn.execute("PRAGMA query_only = ON")
+        return True
+
+    def commit(self, conn: Any) -> None:
+        """End it in its own way."""
+        conn.commit()
+
+    def rollback(self, conn: Any) -> None:
+        """End it in its own way."""
+        conn.rollback()
 
 
 def has_wal_bug(version: tuple[int, ...]) -> bool:
