@@ -69,7 +69,7 @@ class Engine:
         driver.check(url, self._connect_args)
         if echo:
             self.listeners.add(log_statement)
-        self.pool = Pool(
+        self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             fileno=driver.fileno, ping=driver.ping,
             size=1 if self._in_memory else pool_size, timeout=pool_timeout,
@@ -172,11 +172,6 @@ class Engine:
             return self.driver.fileno(lease.conn) is not None
         finally:
             self.pool.checkin(lease)
-
-    @property
-    def lender(self) -> Pool:
-        """The pool, as a session sees it."""
-        return self.pool
 
     def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Tell `listener` of every statement, transaction word and connection; the function returned ends it."""

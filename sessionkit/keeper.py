@@ -74,12 +74,10 @@ class Keeper:
         fileno = self._fileno(conn)
         slot.poll = None if fileno is None else _hang_up_check(fileno)
 
-    def is_keepable(self, slot: Slot, now: float) -> bool:
+    def is_clean(self, conn: Any) -> bool:
         """Clean a connection that came home, and tell whether it can be lent again."""
-        if slot.conn is None or slot.generation != self.generation or now >= slot.expires:
-            return False
         try:
-            return self._clean(slot.conn)
+            return self._clean(conn)
         except Exception as exc:
             _log("a returned connection could not be cleaned and was closed (%s)", exc)
             return False

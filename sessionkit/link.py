@@ -42,19 +42,6 @@ class Link(Hold):
 
     # -- statements
 
-    def execute(self, statement: Statement, sql: str, bound: Any) -> Fetched:
-        """
-        Run a statement in the driver's terms; `ready()` has prepared for it. Rows come back fetched, the cursor closed.
-
-        Raises:
-            Error: the driver's error as ours.
-        """
-        return self._guarded(statement, self.source.driver.fetch, sql, bound)
-
-    def executemany(self, statement: Statement, sql: str, rows: Sequence[Any]) -> Fetched:
-        """Run a statement once for each row of parameters in the driver's terms; as `execute` otherwise."""
-        return self._guarded(statement, self.source.driver.fetch_many, sql, rows)
-
     def execute_alone(self, statement: Statement, sql: str, bound: Any) -> Fetched:
         """
         Run a statement in a transaction of its own and give the connection back: one round trip under autocommit.
@@ -75,16 +62,25 @@ class Link(Hold):
         self.commit()
         return fetched
 
-    def _guarded(self, statement: Statement, run: Callable[[Any, str, Any], Fetched], sql: str, bound: Any) -> Fetched:
-        """The guarded driver call: whatever fails in it arrives as ours, and whatever interrupts it leaves doubt."""
+    def execute(self, statement: Statement, sql: str, bound: Any, *, many: bool = False) -> Fetched:
+        """
+        Run a statement in the driver's terms; `ready()` has prepared for it. Rows come back fetched, the cursor closed.
+
+        This is the guarded driver call: whatever fails in it arrives as ours, and whatever interrupts it leaves doubt.
+        With `many`, `bound` is a list of rows of parameters.
+
+        Raises:
+            Error: the driver's error as ours.
+        """
+        source = self.source
         conn = self.lease.conn if self.lease is not None else None
         if conn is None:
             conn = self.conn()
-        told = self.source.listeners.told
-        started = self.source.clock() if told else 0.0
+        told = source.listeners.told
+        started = source.clock() if told else 0.0
         self.doubt = True
         try:
-            fetched = run(conn, sql, bound)
+            fetched: Fetched = (source.driver.fetch_many if many else source.driver.fetch)(conn, sql, bound)
         except Exception as exc:
             error = self._failed(exc, statement.sql)
             if told:
@@ -118,18 +114,19 @@ class Link(Hold):
 
     # -- beginning
 
-    def ready(self, statement: Statement, levels: Sequence[Any], write: bool) -> None:
+    def ready(self, statement: Statement, levels: Sequence[Any], write: bool, depth: int = 5) -> None:
         """
         Prepare for a statement: lease, begin, look whether the transaction still stands, set outstanding savepoints.
 
-        `levels` are the open transactions, outermost first; `write` says that the statement is going to lock.
+        `levels` are the open transactions, outermost first; `write` says that the statement is going to lock;
+        `depth` is how many frames above the pool's checkout the borrowing code is, at least.
 
         Raises:
             TransactionAbortedError, TransactionLostError: it stands no more; what did it is the cause.
             ImplicitCommitError: the statement would commit what is not to be committed yet.
         """
         if self.lease is None:
-            self._take()
+            self._take(depth)
         writes = statement.writes
         if writes and self.source.driver.commits_implicitly(statement.words):
             self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
@@ -159,14 +156,15 @@ class Link(Hold):
         self.first_write, self.seen = None, False
         return True
 
-    def _take(self, depth: int = 5) -> None:
+    def _take(self, depth: int) -> None:
         """Lease a connection for the code that is at least `depth` frames above the pool's checkout."""
         if self.failure is not None:
             raise self.lost()
         self.lease = self.source.lender.checkout(holder=self.holder, depth=depth)
 
     def _begin(self, write: bool) -> None:
-        driver, conn = self.source.driver, self.conn()
+        driver = self.source.driver
+        conn = self.lease.conn if self.lease is not None else self.conn()
         self.doubt = True
         if self.read_only:
             self.restoring = True
@@ -237,7 +235,8 @@ class Link(Hold):
         if self.open_cursors:
             self.close_open_cursors()
         if self.begun and (self.by_words or self.first_write or self.status() != IDLE):
-            driver, conn = self.source.driver, self.conn()
+            driver = self.source.driver
+            conn = self.lease.conn if self.lease is not None else self.conn()
             self.doubt = True
             try:
                 driver.commit(conn)

@@ -1,43 +1,33 @@
 """A pool that lends at most N connections, fairly, and that no interrupt can make smaller.
 
-The state is a deque of slots, and a slot is the lease: exactly `size` of them exist, each with a connection or
-empty. There is no count of open connections that an exception could split from the truth. A slot is
-always held by exactly one of: the idle deque, a waiter, a frame, a borrower. Whoever loses the last reference
-to one gives its place back: a weak reference's callback, which is a C method, tells the pool, and the next call
-that needs a place makes an empty slot for it.
-
-Nothing here does I/O, calls back or logs while holding a lock; in fact there is no lock but each waiter's own.
+Which slot goes to whom is the exchange's; how a connection lives is the keeper's. Nothing here does I/O, calls back or logs
+while holding a lock.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import weakref
-from _thread import allocate_lock, get_ident
-from collections import deque
+from _thread import get_ident
 from sys import _getframe
 from time import monotonic
 
-from .errors import ArgumentError, PoolClosedError, PoolDeadlockError, PoolTimeoutError
+from .errors import ArgumentError, PoolClosedError
+from .exchange import Exchange
 from .keeper import LONG_IDLE, Keeper
-from .lease import LeaseInfo, Slot, Waiter, caller, holds_all, timeout_text
+from .lease import Slot, caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any
-
-TICK = 0.25
-"""Seconds after which a waiter looks again by itself, whatever was lost on the way to it."""
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _graveyard: list[Any] = []
 """Connections inherited through fork: kept, never closed, because closing would talk on the parent's socket."""
 
 
-class Pool:
+class Pool(Exchange):
     """
     Lend at most `size` connections, opened when needed, served in order of asking. Lives as long as the program.
 
@@ -70,22 +60,6 @@ class Pool:
         self._keeper = Keeper(connect, close, clean, fileno, ping, recycle, idle, clock)
         self._fill()
         _pools.add(self)
-
-    def _fill(self) -> None:
-        """Start anew with empty slots: at construction, and in a forked child."""
-        self._idle: deque[Slot] = deque()  # right end: connected, most recently used
-        self._waiters: deque[Waiter] = deque()
-        self._dead: deque[weakref.ref[Slot]] = deque()
-        self._reaping = allocate_lock()
-        self._reaped_at = self._shrink_at = self._collected_at = 0.0
-        self._slots: set[weakref.ref[Slot]] = set()
-        for _ in range(self.size):
-            self._add()
-
-    def _add(self) -> None:
-        slot = Slot(self)
-        self._slots.add(weakref.ref(slot, self._dead.append))
-        self._idle.appendleft(slot)
 
     # -- lending
 
@@ -145,11 +119,17 @@ class Pool:
         slot.holder = slot.statement = None
         slot.in_transaction = keep = False
         now = self._clock()
+        keeper = self._keeper
         try:
-            keep = self._keeper.is_keepable(slot, now)
+            keep = (
+                slot.conn is not None
+                and slot.generation == keeper.generation
+                and now < slot.expires
+                and keeper.is_clean(slot.conn)
+            )
         finally:
             if not keep:
-                self._keeper.empty(slot)
+                keeper.empty(slot)
             self._put_back(slot, now)
 
     def discard(self, slot: Slot) -> None:
@@ -184,16 +164,14 @@ class Pool:
 
     def _put_back(self, slot: Slot, now: float) -> None:
         slot.since = now
-        if slot.conn is None:
-            self._idle.appendleft(slot)
-        else:
-            self._idle.append(slot)
-            if slot.generation != self._keeper.generation:  # disposed of meanwhile
-                self._drain()
-        if self._waiters:
-            self._match()
-        elif now >= self._shrink_at:
+        self._put(slot)
+        if slot.conn is not None and slot.generation != self._keeper.generation:  # disposed of meanwhile
+            self._drain()
+        if now >= self._shrink_at and not self._waiters:
             self._shrink(now)
+
+    def _why_not(self) -> str | None:
+        return self._keeper.connect_error
 
     def _prepare(self, slot: Slot) -> None:
         """Make a lent slot's connection fit to use; on failure its place goes back, and the next waiter tries."""
@@ -213,95 +191,6 @@ class Pool:
         """Take every connection opened so far for dead: one was found cut off, so the older ones may be too."""
         self._keeper.generation += 1
 
-    # -- waiting
-
-    def _wait(self, timeout: float | None, frame: FrameType) -> Slot:
-        limit = self.timeout if timeout is None else timeout
-        deadline = monotonic() + limit
-        waiter = Waiter()
-        try:
-            self._waiters.append(waiter)
-            self._look_again()
-            if not waiter.lock.acquire(blocking=False):
-                self._raise_if_deadlocked(frame)
-            else:
-                return waiter.taken()
-            while True:
-                left = deadline - monotonic()
-                if waiter.lock.acquire(timeout=max(0.0, min(TICK, left))):
-                    return waiter.taken()
-                self._collect()
-                self._look_again()
-                if waiter.lock.acquire(blocking=False):
-                    return waiter.taken()
-                if left <= 0:
-                    raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._keeper.connect_error))
-                if waiter not in self._waiters:  # whoever took it out was interrupted: queue again, in front
-                    waiter = Waiter()
-                    self._waiters.appendleft(waiter)
-        except BaseException:
-            self._leave(waiter)
-            raise
-
-    def _leave(self, waiter: Waiter) -> None:
-        """Leave the queue without a trace, and give back what was handed over meanwhile."""
-        try:
-            self._waiters.remove(waiter)
-        except (ValueError, IndexError):
-            pass
-        try:
-            waiter.claim.pop()
-        except IndexError:  # a slot is on its way; if its bringer was interrupted, it is made anew
-            if waiter.lock.acquire(timeout=TICK):
-                self._put_back(waiter.taken(), self._clock())
-        if self._waiters:
-            self._match()
-
-    def _collect(self) -> None:
-        """Look for an abandoned session in a cycle of garbage; at most once a second, because it takes long."""
-        now = monotonic()
-        if now - self._collected_at >= 1.0:
-            self._collected_at = now
-            gc.collect()
-
-    def _look_again(self) -> None:
-        self._reap()
-        self._match()
-
-    def _match(self) -> None:
-        """Hand idle slots to waiters in order; any thread may do so, several at once."""
-        while self._waiters:
-            try:
-                slot = self._idle.pop()
-            except IndexError:
-                return
-            try:
-                waiter = self._waiters.popleft()
-                waiter.claim.pop()
-            except IndexError:  # nobody waits any more, or this one has given up
-                self._idle.append(slot)
-                continue
-            waiter.slot = slot
-            waiter.lock.release()
-
-    def _reap(self) -> None:
-        """Make an empty slot for each that was lost, so that `size` of them live."""
-        if not self._dead:
-            return
-        reaping = self._reaping
-        if not reaping.acquire(blocking=False):
-            if monotonic() - self._reaped_at > TICK:  # its holder was interrupted before it could let go
-                self._reaping = allocate_lock()
-            return
-        try:
-            self._reaped_at = monotonic()
-            while self._dead:
-                self._slots.discard(self._dead.popleft())
-            for _ in range(self.size - len(self._slots)):
-                self._add()
-        finally:
-            reaping.release()
-
     def _shrink(self, now: float) -> None:
         """Close what has idled for too long; looked at now and then, when a connection comes home."""
         limit = self._idle_limit
@@ -313,12 +202,6 @@ class Pool:
 
     # -- telling
 
-    def leases(self) -> list[LeaseInfo]:
-        """Return what is lent now, the oldest first."""
-        now = self._clock()
-        waiting = [waiter.thread for waiter in list(self._waiters)]
-        return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
-
     def stats(self) -> dict[str, int]:
         """Return counts: `size`, `open` connections, `idle` ones, `lent` ones, threads `waiting`."""
         self._reap()
@@ -327,20 +210,6 @@ class Pool:
         connected = sum(slot.conn is not None for slot in slots)
         idle = sum(slot.conn is not None and slot.holder is None for slot in slots)
         return {"size": self.size, "open": connected, "idle": idle, "lent": lent, "waiting": len(self._waiters)}
-
-    def _living(self) -> list[Slot]:
-        return [slot for slot in (ref() for ref in list(self._slots)) if slot is not None]
-
-    def _lent(self) -> list[Slot]:
-        return [slot for slot in self._living() if slot.holder is not None]
-
-    def _raise_if_deadlocked(self, frame: FrameType) -> None:
-        lent = self._lent()
-        if len(lent) >= self.size and holds_all(frame, lent):
-            raise PoolDeadlockError(
-                f"this code holds all {self.size} connections and waits for another, which can never come; "
-                f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
-            )
 
     # -- ending
 

@@ -59,7 +59,8 @@ class Result(Generic[T]):
             return None
         if self._made is not None:
             return self._made[0]
-        return cast("T", (self._make or self._maker())(rows[0]))
+        make = self._make
+        return cast("T", (make if make is not None else self._maker())(rows[0]))
 
     def one(self) -> T:
         """
@@ -131,14 +132,15 @@ class Result(Generic[T]):
 
     def _maker(self) -> Callable[[Any], Any]:
         """Return the Row class, which is kept with the statement for as long as its columns stay the same."""
-        if self._make is None:
+        make = self._make
+        if make is None:
             shape = self._shapes.shape if self._shapes is not None else None
             if shape is None or shape[0] != self._description:
                 shape = (self._description, row_class(self.columns))
                 if self._shapes is not None:
                     self._shapes.shape = shape
-            self._make = shape[1]
-        return self._make
+            make = self._make = shape[1]
+        return cast("Callable[[Any], Any]", make)
 
     def _objects(self) -> list[T]:
         if self._made is None:

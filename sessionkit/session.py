@@ -35,6 +35,9 @@ class Session(Statements):
     every transaction that does not say otherwise. `info` is a dict of the program's own.
     """
 
+    _close_resets_only = True
+    _info: dict[Any, Any] | None = None
+
     def __init__(
         self,
         bind: Binder | DBAPIConnection,
@@ -52,11 +55,14 @@ class Session(Statements):
         binder: Any = bind if hasattr(bind, "resolve") else given_source(bind)
         self._binder = binder
         self._fixed = binder if hasattr(binder, "lender") else None
-        self._autobegin = autobegin
-        self._defaults = (None if isolation_level is None else spelled(isolation_level), read_only)
-        self._close_resets_only = close_resets_only
-        self._closed = False
-        self._info = info
+        if not autobegin:
+            self._autobegin = False
+        if isolation_level is not None or read_only:
+            self._defaults = (spelled(isolation_level), read_only)
+        if not close_resets_only:
+            self._close_resets_only = False
+        if info is not None:
+            self._info = info
         frame = sys._getframe(1)
         while frame.f_globals.get("__package__") == "sessionkit" and frame.f_back is not None:
             frame = frame.f_back

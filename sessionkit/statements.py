@@ -38,9 +38,9 @@ class Statements:
     _binder: Any
     _fixed: Source | None
     """The database itself when the session is bound to one; None when names are looked up in a registry."""
-    _autobegin: bool
-    _defaults: tuple[str | None, bool]
-    _closed: bool
+    _autobegin = True
+    _defaults: tuple[str | None, bool] = (None, False)
+    _closed = False
 
     # -- statements
 
@@ -80,7 +80,7 @@ class Statements:
                 raise ArgumentError(":*names cannot be used with executemany; execute once for each list")
             bound = [compiled.bind(row) for row in rows]
             link = self._ready(source, compiled)
-            fetched = link.executemany(compiled, bound[0][0], [row for _, row in bound])
+            fetched = link.execute(compiled, bound[0][0], [row for _, row in bound], many=True)
             return self._ended(link, compiled, Result(*fetched, compiled.sql))
 
     def query(
@@ -204,12 +204,12 @@ class Statements:
         """Run one statement in the transaction: the one way that all of them take."""
         compiled: Statement = source.compile(sql, parameters)
         text, bound = compiled.static or compiled.bind(parameters)
-        link = self._ready(source, compiled, lock)
+        link = self._ready(source, compiled, lock, 6)
         rows, description, rowcount, lastrowid = link.execute(compiled, text, bound)
         result: Result[Any] = Result(rows, description, rowcount, lastrowid, sql, compiled)
         return self._ended(link, compiled, result) if compiled.writes else result
 
-    def _ready(self, source: Source, compiled: Statement, lock: bool = False) -> Link:
+    def _ready(self, source: Source, compiled: Statement, lock: bool = False, depth: int = 5) -> Link:
         stack = self._stack
         levels = stack.levels
         if stack.ending or stack.orphans or not (levels or self._autobegin):
@@ -221,7 +221,7 @@ class Statements:
         if link is None:
             root = levels[0]
             link = stack.links[source] = Link(source, id(self), root.isolation_level, root.read_only)
-        link.ready(compiled, levels, lock)
+        link.ready(compiled, levels, lock, depth)
         return link
 
     def _ended(self, link: Link, compiled: Statement, result: Result[Any]) -> Result[Any]:

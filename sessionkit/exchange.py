@@ -1,0 +1,176 @@
+"""The slot exchange: exactly `size` slots, and who gets the next one, in order and whatever is interrupted.
+
+The state is a deque of slots, and a slot is the lease. There is no count of open connections that an exception
+could split from the truth. A slot is always held by exactly one of: the idle deque, a waiter, a frame, a borrower.
+Whoever loses the last reference to one gives its place back: a weak reference's callback, which is a C method, tells
+the exchange, and the next call that needs a place makes an empty slot for it.
+
+There is no lock but each waiter's own, and one that is only tried. Waiter and returner settle who decides about a
+waiter by popping a list of one element. A waiter publishes itself and then looks; a returner publishes the slot and then
+looks: one of them sees the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from _thread import allocate_lock
+from collections import deque
+from time import monotonic
+
+from .errors import PoolDeadlockError, PoolTimeoutError
+from .lease import LeaseInfo, Slot, Waiter, holds_all, timeout_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+TICK = 0.25
+"""Seconds after which a waiter looks again by itself, whatever was lost on the way to it."""
+
+
+class Exchange:
+    """Slots and waiters; what a slot holds is no concern of it."""
+
+    size: int
+    timeout: float
+    _clock: Callable[[], float]
+
+    def _fill(self) -> None:
+        """Start anew with empty slots: at construction, and in a forked child."""
+        self._idle: deque[Slot] = deque()  # right end: connected, most recently used
+        self._waiters: deque[Waiter] = deque()
+        self._dead: deque[weakref.ref[Slot]] = deque()
+        self._reaping = allocate_lock()
+        self._reaped_at = self._shrink_at = self._collected_at = 0.0
+        self._slots: set[weakref.ref[Slot]] = set()
+        for _ in range(self.size):
+            self._add()
+
+    def _add(self) -> None:
+        slot = Slot(self)
+        self._slots.add(weakref.ref(slot, self._dead.append))
+        self._idle.appendleft(slot)
+
+    def _put(self, slot: Slot) -> None:
+        """Publish a slot that is nobody's, and hand it to who waits."""
+        if slot.conn is None:
+            self._idle.appendleft(slot)
+        else:
+            self._idle.append(slot)
+        if self._waiters:
+            self._match()
+
+    def _wait(self, timeout: float | None, frame: FrameType) -> Slot:
+        limit = self.timeout if timeout is None else timeout
+        deadline = monotonic() + limit
+        waiter = Waiter()
+        try:
+            self._waiters.append(waiter)
+            self._look_again()
+            if not waiter.lock.acquire(blocking=False):
+                self._raise_if_deadlocked(frame)
+            else:
+                return waiter.taken()
+            while True:
+                left = deadline - monotonic()
+                if waiter.lock.acquire(timeout=max(0.0, min(TICK, left))):
+                    return waiter.taken()
+                self._collect()
+                self._look_again()
+                if waiter.lock.acquire(blocking=False):
+                    return waiter.taken()
+                if left <= 0:
+                    raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
+                if waiter not in self._waiters:  # whoever took it out was interrupted: queue again, in front
+                    waiter = Waiter()
+                    self._waiters.appendleft(waiter)
+        except BaseException:
+            self._leave(waiter)
+            raise
+
+    def _leave(self, waiter: Waiter) -> None:
+        """Leave the queue without a trace, and give back what was handed over meanwhile."""
+        try:
+            self._waiters.remove(waiter)
+        except (ValueError, IndexError):
+            pass
+        try:
+            waiter.claim.pop()
+        except IndexError:  # a slot is on its way; if its bringer was interrupted, it is made anew
+            if waiter.lock.acquire(timeout=TICK):
+                self._put(waiter.taken())
+        if self._waiters:
+            self._match()
+
+    def _collect(self) -> None:
+        """Look for an abandoned session in a cycle of garbage; at most once a second, because it takes long."""
+        now = monotonic()
+        if now - self._collected_at >= 1.0:
+            self._collected_at = now
+            gc.collect()
+
+    def _look_again(self) -> None:
+        self._reap()
+        self._match()
+
+    def _match(self) -> None:
+        """Hand idle slots to waiters in order; any thread may do so, several at once."""
+        while self._waiters:
+            try:
+                slot = self._idle.pop()
+            except IndexError:
+                return
+            try:
+                waiter = self._waiters.popleft()
+                waiter.claim.pop()
+            except IndexError:  # nobody waits any more, or this one has given up
+                self._idle.append(slot)
+                continue
+            waiter.slot = slot
+            waiter.lock.release()
+
+    def _reap(self) -> None:
+        """Make an empty slot for each that was lost, so that `size` of them live."""
+        if not self._dead:
+            return
+        reaping = self._reaping
+        if not reaping.acquire(blocking=False):
+            if monotonic() - self._reaped_at > TICK:  # its holder was interrupted before it could let go
+                self._reaping = allocate_lock()
+            return
+        try:
+            self._reaped_at = monotonic()
+            while self._dead:
+                self._slots.discard(self._dead.popleft())
+            for _ in range(self.size - len(self._slots)):
+                self._add()
+        finally:
+            reaping.release()
+
+    # -- telling
+
+    def leases(self) -> list[LeaseInfo]:
+        """Return what is lent now, the oldest first."""
+        now = self._clock()
+        waiting = [waiter.thread for waiter in list(self._waiters)]
+        return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
+
+    def _living(self) -> list[Slot]:
+        return [slot for slot in (ref() for ref in list(self._slots)) if slot is not None]
+
+    def _lent(self) -> list[Slot]:
+        return [slot for slot in self._living() if slot.holder is not None]
+
+    def _raise_if_deadlocked(self, frame: FrameType) -> None:
+        lent = self._lent()
+        if len(lent) >= self.size and holds_all(frame, lent):
+            raise PoolDeadlockError(
+                f"this code holds all {self.size} connections and waits for another, which can never come; "
+                f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
+            )
+
+    def _why_not(self) -> str | None:
+        """Return why no connection could be made lately, if so."""
+        return None
