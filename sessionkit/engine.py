@@ -48,6 +48,7 @@ class Engine:
         pool_timeout: float = 5.0,
         pool_recycle: float | None = 1800.0,
         pool_idle: float | None = 600.0,
+        hold_warning: float | None = None,
         isolation_level: str | None = None,
         on_connect: Iterable[str | Callable[[Any], object]] = (),
         on_return: Iterable[str | Callable[[Any], object]] = (),
@@ -71,7 +72,7 @@ class Engine:
             self.listeners.add(log_statement)
         self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
-            fileno=driver.fileno, ping=driver.ping,
+            fileno=driver.fileno, ping=driver.ping, hold_warning=hold_warning, is_outage=_is_outage,
             size=1 if self._in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
         )  # fmt: skip
@@ -284,6 +285,7 @@ def create_engine(
     pool_timeout: float = 5.0,
     pool_recycle: float | None = 1800.0,
     pool_idle: float | None = 600.0,
+    hold_warning: float | None = None,
     isolation_level: str | None = None,
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
@@ -295,7 +297,8 @@ def create_engine(
 
     `driver` is a driver's name or a `Driver` object, for DB-API modules that sessionkit does not know. The pool opens
     at most `pool_size` connections, lets a caller wait `pool_timeout` seconds, and replaces a connection after
-    `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never). `on_connect` is SQL, or functions
+    `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never); a connection that is held for longer than
+    `hold_warning` seconds is logged. `on_connect` is SQL, or functions
     of the connection, for each new connection; `on_return` the same for each that comes home. `echo` logs
     statements to `sessionkit.sql`. Everything else goes to the driver's `connect`.
 
@@ -313,9 +316,14 @@ def create_engine(
         raise ArgumentError(f"driver is a name or a Driver object, got {type(driver).__name__}")
     return Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
-        pool_idle=pool_idle, isolation_level=isolation_level, on_connect=on_connect, on_return=on_return, echo=echo,
-        connect_args=connect_args,
+        pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level,
+        on_connect=on_connect, on_return=on_return, echo=echo, connect_args=connect_args,
     )  # fmt: skip
+
+
+def _is_outage(exc: Exception) -> bool:
+    """Tell whether a failed connect may succeed a little later; a wrong password or database will not."""
+    return isinstance(exc, (errors.DisconnectionError, errors.TooManyConnectionsError))
 
 
 def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]:

@@ -36,6 +36,7 @@ class Exchange:
     size: int
     timeout: float
     _clock: Callable[[], float]
+    _timeouts = 0
 
     def _fill(self) -> None:
         """Start anew with empty slots: at construction, and in a forked child."""
@@ -81,7 +82,9 @@ class Exchange:
                 self._look_again()
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
+                self._look_at_leases(self._clock())
                 if left <= 0:
+                    self._timeouts += 1
                     raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
                 if waiter not in self._waiters:  # whoever took it out was interrupted: queue again, in front
                     waiter = Waiter()
@@ -146,6 +149,9 @@ class Exchange:
                 self._slots.discard(self._dead.popleft())
             for _ in range(self.size - len(self._slots)):
                 self._add()
+            for _ in range(len(self._slots) - self.size):  # more than there should be: an empty one is let die
+                if self._idle and self._idle[0].conn is None:
+                    self._idle.popleft()
         finally:
             reaping.release()
 
@@ -170,6 +176,9 @@ class Exchange:
                 f"this code holds all {self.size} connections and waits for another, which can never come; "
                 f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
             )
+
+    def _look_at_leases(self, now: float) -> None:
+        """Look whether a lease is held for too long; called now and then."""
 
     def _why_not(self) -> str | None:
         """Return why no connection could be made lately, if so."""

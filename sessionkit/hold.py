@@ -119,7 +119,7 @@ class Hold:
         return error
 
     def _after_error(self, error: Error) -> None:
-        if isinstance(error, errors.DisconnectionError):
+        if isinstance(error, errors.DisconnectionError) or self._is_failover(error):
             self.source.lender.suspect()
         if self.doubt or self.lease is None or self.lease.conn is None:
             self.failure = self.failure or error
@@ -135,6 +135,13 @@ class Hold:
         ended = status == IDLE and (self.by_words or self.seen or undone)
         if status in (INERROR, BROKEN) or ended:
             self.failure = self.failure or error
+
+    def _is_failover(self, error: Error) -> bool:
+        """Tell whether a server answered read-only though nobody asked for that: after a failover, the old writer does."""
+        lease = self.lease
+        if not isinstance(error, errors.ReadOnlyError) or self.restoring or lease is None or lease.conn is None:
+            return False
+        return self.source.driver.fileno(lease.conn) is not None
 
     # -- letting go
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import select
 from random import random
 
+from .errors import DisconnectionError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,7 @@ class Keeper:
     What a pool knows about connections, in terms of five functions; it knows nothing of lending.
 
     `generation` counts the times that all connections became suspect: one of an older generation is not lent.
-    `connect_error` tells why the last attempt to connect failed, or None.
+    `was_connected` is True once an attempt to connect has succeeded.
     """
 
     def __init__(
@@ -33,12 +35,39 @@ class Keeper:
         ping: Callable[[Any], object],
         life: float | None,
         idle: float | None,
+        is_outage: Callable[[Exception], bool],
         clock: Callable[[], float],
     ) -> None:
         self._connect, self._close, self._clean, self._fileno, self._ping = connect, close, clean, fileno, ping
         self._life, self._idle, self._clock = life, idle, clock
+        self._is_outage = is_outage
+        self._failures = 0  # in a row, of all callers together
+        self._next_try = 0.0
+        self._last: Exception | None = None
         self.generation = 0
-        self.connect_error: str | None = None
+        self.was_connected = False
+
+    @property
+    def connect_error(self) -> str | None:
+        """Why the last attempt to connect failed, or None."""
+        return None if self._last is None else f"{type(self._last).__name__}: {self._last}"
+
+    def pause(self, slot: Slot, now: float) -> float:
+        """Return the seconds before a slot may be connected, 0.0 for at once: after failures attempts are spaced out."""
+        if slot.conn is not None or not self._failures:
+            return 0.0
+        if now < self._next_try:
+            return self._next_try - now
+        self._next_try = now + _spacing(self._failures)  # ours is the attempt; others wait for its outcome
+        return 0.0
+
+    def may_repeat(self, exc: Exception) -> bool:
+        """Tell whether a failed connect is to be tried again for the same caller: an outage, after better times."""
+        return self.was_connected and self._is_outage(exc)
+
+    def told(self) -> Exception:
+        """Return the error of the last attempt, for a caller who is not to try now."""
+        return self._last or DisconnectionError("connecting failed a moment ago; try again")
 
     def prepare(self, slot: Slot) -> None:
         """Make a slot's connection fit to lend: ping a doubtful one, close a dead or old one, connect."""
@@ -66,9 +95,12 @@ class Keeper:
         try:
             slot.conn = conn = self._connect()
         except Exception as exc:
-            self.connect_error = f"{type(exc).__name__}: {exc}"
+            self._last = exc
+            if self._is_outage(exc):
+                self._failures += 1
+                self._next_try = self._clock() + _spacing(self._failures)
             raise
-        self.connect_error = None
+        self._last, self._failures, self.was_connected = None, 0, True
         slot.generation = generation
         slot.expires = float("inf") if self._life is None else self._clock() + self._life * (1.0 - 0.1 * random())
         fileno = self._fileno(conn)
@@ -87,6 +119,11 @@ class Keeper:
         conn, slot.conn, slot.poll = slot.conn, None, None
         if conn is not None:
             self._close(conn)
+
+
+def _spacing(failures: int) -> float:
+    """Return the seconds between attempts to connect: from 50 ms, doubled up to one second, less up to a fifth of jitter."""
+    return min(1.0, 0.05 * 2.0 ** min(failures - 1, 10)) * (1.0 - 0.2 * random())
 
 
 def _hang_up_check(fileno: int) -> Callable[[int], Any]:

@@ -24,7 +24,7 @@ class Slot:
 
     __slots__ = (
         "__weakref__", "at", "code", "conn", "expires", "frame", "generation", "holder", "in_transaction",
-        "poll", "pool", "since", "statement", "thread",
+        "poll", "pool", "since", "statement", "thread", "warned",
     )  # fmt: skip
 
     def __init__(self, pool: object) -> None:
@@ -41,6 +41,7 @@ class Slot:
         self.frame = 0
         self.statement: str | None = None
         self.in_transaction = False
+        self.warned = False  # that it is held for long
 
 
 class LeaseInfo:

@@ -10,12 +10,12 @@ import os
 import weakref
 from _thread import get_ident
 from sys import _getframe
-from time import monotonic
+from time import monotonic, sleep
 
 from .errors import ArgumentError, PoolClosedError
 from .exchange import Exchange
 from .keeper import LONG_IDLE, Keeper
-from .lease import Slot, caller
+from .lease import LeaseInfo, Slot, caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Pool(Exchange):
     `connect()` opens one and `close(conn)` closes it; `clean(conn)` makes one that comes home idle and empty
     or returns False; `fileno(conn)` is the socket to poll, or None; `ping(conn)` raises when it is dead.
     `recycle` and `idle` are the seconds after which a connection is too old, or has idled too long (None: never).
+    `is_outage(exc)` tells whether a failed connect may succeed a little later: then attempts are spaced out, for all
+    callers together, and once the pool has been connected they go on until the caller's timeout. A lease held for
+    longer than `hold_warning` seconds is logged, once.
     """
 
     def __init__(
@@ -48,7 +51,10 @@ class Pool(Exchange):
         timeout: float = 5.0,
         recycle: float | None = 1800.0,
         idle: float | None = 600.0,
+        hold_warning: float | None = None,
+        is_outage: Callable[[Exception], bool] = lambda exc: False,
         clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], object] = sleep,
     ) -> None:
         if size < 1:
             raise ArgumentError(f"pool_size is at least 1, got {size}")
@@ -57,7 +63,9 @@ class Pool(Exchange):
         self._clock = clock
         self._idle_limit = idle
         self._closed = False
-        self._keeper = Keeper(connect, close, clean, fileno, ping, recycle, idle, clock)
+        self._hold_warning = hold_warning
+        self._sleep = sleep
+        self._keeper = Keeper(connect, close, clean, fileno, ping, recycle, idle, is_outage, clock)
         self._fill()
         _pools.add(self)
 
@@ -101,7 +109,7 @@ class Pool(Exchange):
             or now - slot.since >= LONG_IDLE
             or (slot.poll is not None and slot.poll(0))
         ):
-            self._prepare(slot)
+            self._prepare(slot, self.timeout if timeout is None else timeout)
             now = self._clock()
         slot.since = now
         return slot
@@ -116,9 +124,13 @@ class Pool(Exchange):
         if slot.pool is not self or slot.holder is None:
             self._refuse(slot)
             return
-        slot.holder = slot.statement = None
-        slot.in_transaction = keep = False
+        keep = False
         now = self._clock()
+        if self._hold_warning is not None:
+            self._look_at(slot, now)
+            slot.warned = False
+        slot.holder = slot.statement = None
+        slot.in_transaction = False
         keeper = self._keeper
         try:
             keep = (
@@ -168,21 +180,35 @@ class Pool(Exchange):
         if slot.conn is not None and slot.generation != self._keeper.generation:  # disposed of meanwhile
             self._drain()
         if now >= self._shrink_at and not self._waiters:
+            self._look_at_leases(now)
             self._shrink(now)
 
     def _why_not(self) -> str | None:
         return self._keeper.connect_error
 
-    def _prepare(self, slot: Slot) -> None:
+    def _prepare(self, slot: Slot, limit: float) -> None:
         """Make a lent slot's connection fit to use; on failure its place goes back, and the next waiter tries."""
+        keeper, deadline = self._keeper, self._clock() + limit
         try:
-            if self._closed:
-                raise PoolClosedError("the pool was closed; it lends no more")
-            self._keeper.prepare(slot)
+            while True:
+                if self._closed:
+                    raise PoolClosedError("the pool was closed; it lends no more")
+                pause = keeper.pause(slot, self._clock())
+                if not pause:
+                    try:
+                        return keeper.prepare(slot)
+                    except Exception as exc:
+                        if not keeper.may_repeat(exc):
+                            raise
+                elif not keeper.was_connected:
+                    raise keeper.told()
+                if self._clock() + pause >= deadline:
+                    raise keeper.told()
+                self._sleep(pause)
         except BaseException:
             slot.holder = None
             try:
-                self._keeper.empty(slot)
+                keeper.empty(slot)
             finally:
                 self._put_back(slot, self._clock())
             raise
@@ -194,22 +220,41 @@ class Pool(Exchange):
     def _shrink(self, now: float) -> None:
         """Close what has idled for too long; looked at now and then, when a connection comes home."""
         limit = self._idle_limit
-        if limit is None:
-            self._shrink_at = float("inf")
-            return
-        self._shrink_at = now + limit / 4
-        self._close_idle(lambda slot: now - slot.since >= limit)
+        self._shrink_at = now + min(
+            [span / 4 for span in (limit, self._hold_warning) if span is not None], default=float("inf")
+        )
+        if limit is not None:
+            self._close_idle(lambda slot: now - slot.since >= limit)
 
     # -- telling
 
     def stats(self) -> dict[str, int]:
-        """Return counts: `size`, `open` connections, `idle` ones, `lent` ones, threads `waiting`."""
+        """
+        Return counts under OpenTelemetry's names, `db.client.connection.…`: `max`, `pending_requests`, `timeouts`, and of
+        `count` the states `idle` and `used`; `open` connections are not more than `max`.
+        """
         self._reap()
         slots = self._living()
-        lent = sum(slot.holder is not None for slot in slots)
+        used = sum(slot.holder is not None for slot in slots)
         connected = sum(slot.conn is not None for slot in slots)
         idle = sum(slot.conn is not None and slot.holder is None for slot in slots)
-        return {"size": self.size, "open": connected, "idle": idle, "lent": lent, "waiting": len(self._waiters)}
+        return {
+            "max": self.size, "open": connected, "idle": idle, "used": used,
+            "pending_requests": len(self._waiters), "timeouts": self._timeouts,
+        }  # fmt: skip
+
+    def _look_at_leases(self, now: float) -> None:
+        if self._hold_warning is not None:
+            for slot in self._lent():
+                self._look_at(slot, now)
+
+    def _look_at(self, slot: Slot, now: float) -> None:
+        """Log a lease that is held for too long, once."""
+        if self._hold_warning is not None and now - slot.since >= self._hold_warning and not slot.warned:
+            slot.warned = True
+            from logging import getLogger
+
+            getLogger("sessionkit.pool").warning("a connection is held for long: %s", LeaseInfo(slot, now))
 
     # -- ending
 

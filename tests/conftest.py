@@ -199,5 +199,5 @@ def fake() -> Iterator[Engine]:
     """An engine on the strict fake driver; afterwards nothing was misused, lent or left in a transaction."""
     engine = fake_engine(FakeDriver(), pool_timeout=0.2)
     yield engine
-    assert engine.pool.stats()["lent"] == 0, engine.pool.leases()
+    assert engine.pool.stats()["used"] == 0, engine.pool.leases()
     engine.driver.verify()  # type: ignore[attr-defined]

@@ -57,7 +57,7 @@ def test_the_same_mistake_is_the_same_error(db: Database, mistake: str, caplog: 
         assert error.sqlstate or error.code
     shown = [str(error), repr(error), *getattr(error, "__notes__", []), caplog.text]
     assert not any(SECRET in text for text in shown)
-    assert engine.pool.stats()["lent"] == 0
+    assert engine.pool.stats()["used"] == 0
 
 
 def test_postgres_serialization(postgres: Database) -> None:
@@ -180,7 +180,23 @@ def test_nobody_listens(url: str) -> None:
     with pytest.raises(errors.DisconnectionError) as caught:
         engine.execute("select 1")
     assert SECRET not in f"{caught.value!r} {caught.value.__notes__}"
-    assert engine.pool.stats() == {"size": 5, "open": 0, "idle": 0, "lent": 0, "waiting": 0}
+    stats = engine.pool.stats()
+    assert (stats["open"], stats["used"]) == (0, 0)
+
+
+def test_postgres_a_read_only_answer_replaces_the_connections(postgres: Database) -> None:
+    """After a failover the old writer answers read-only on a live connection: it is not lent again."""
+    engine = postgres.engine(pool_size=1)
+    engine.execute("set default_transaction_read_only = on")
+    with pytest.raises(errors.ReadOnlyError), engine.begin() as session:
+        put(session, "a")
+    with engine.begin() as session:
+        put(session, "b")
+    with pytest.raises(errors.ReadOnlyError), engine.begin(read_only=True) as session:
+        before = session.scalar("select pg_backend_pid()")
+        put(session, "c")
+    assert engine.execute("select pg_backend_pid()").scalar() == before  # it was asked for, so nothing is wrong
+    assert postgres.names() == ["b"]
 
 
 def test_unknown_database_and_user(server_db: Database) -> None:

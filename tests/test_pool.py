@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessionkit import PoolClosedError, PoolDeadlockError, PoolTimeoutError, create_engine
+from sessionkit import PoolClosedError, PoolDeadlockError, PoolTimeoutError
 from sessionkit.pool import Pool
-from sessionkit.testing import FakeDriver, fake_engine
+from sessionkit.testing import fake_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_never_more_than_size_and_all_are_served() -> None:
         served.append(number)
 
     run_all([threading.Thread(target=work, args=(number,)) for number in range(20)])
-    assert (sorted(served), bench.most <= 4, bench.pool.stats()["lent"]) == (list(range(20)), True, 0)
+    assert (sorted(served), bench.most <= 4, bench.pool.stats()["used"]) == (list(range(20)), True, 0)
 
 
 def test_waiters_are_served_in_order() -> None:
@@ -113,7 +113,7 @@ def test_waiters_are_served_in_order() -> None:
     for number in range(20):
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
-        while bench.pool.stats()["waiting"] <= number:
+        while bench.pool.stats()["pending_requests"] <= number:
             time.sleep(0.001)
     bench.pool.checkin(lease)
     for thread in threads:
@@ -179,7 +179,14 @@ def test_timeouts_that_coincide_with_returns() -> None:
 
     run_all([threading.Thread(target=work, args=(seed,)) for seed in range(8)], 60)
     assert errors == []
-    assert bench.pool.stats() == {"size": 2, "open": bench.open(), "idle": bench.open(), "lent": 0, "waiting": 0}
+    stats = bench.pool.stats()
+    assert (stats["open"], stats["idle"], stats["used"], stats["pending_requests"]) == (
+        bench.open(),
+        bench.open(),
+        0,
+        0,
+    )
+    assert stats["timeouts"] == done[1]
     assert [bench.pool.checkout(1).conn.open for _ in range(2)] == [True, True]
 
 
@@ -234,7 +241,7 @@ def test_a_failed_connect_wakes_the_next_waiter_at_once() -> None:
     threads[0].start()
     trying.wait(10)
     threads[1].start()
-    while not bench.pool.stats()["waiting"]:
+    while not bench.pool.stats()["pending_requests"]:
         time.sleep(0.001)
     fail.set()
     for thread in threads:
@@ -271,7 +278,7 @@ def test_an_interrupted_waiter_leaves_no_ghost() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert bench.pool.stats()["waiting"] == 0
+    assert bench.pool.stats()["pending_requests"] == 0
     bench.pool.checkin(lease)
     assert bench.pool.checkout(0.01) is lease
 
@@ -397,12 +404,123 @@ def threading_result(fn: Callable[[], Any]) -> Any:
 
 def test_a_timeout_tells_the_last_connect_error() -> None:
     """If connecting fails, that is why."""
-    engine = create_engine("fake://", driver=FakeDriver(), pool_size=1, pool_timeout=0.01)
-    lease = engine.pool.checkout()
-    engine.pool._keeper.connect_error = "DisconnectionError: nobody listens there"
+    bench = Bench(2, timeout=0.01)
+    lease = bench.pool.checkout()
+
+    def fail() -> None:
+        raise OSError("nobody listens there")
+
+    bench.on_connect = fail
+    with pytest.raises(OSError, match="nobody"):
+        bench.pool.checkout()
+    other = bench.pool._idle.pop()  # somebody is trying again just now
     with pytest.raises(PoolTimeoutError, match="nobody listens there"):
-        threading_result(engine.pool.checkout)
-    engine.pool.checkin(lease)
+        threading_result(bench.pool.checkout)
+    bench.pool._idle.append(other)
+    bench.pool.checkin(lease)
+
+
+class Outage:
+    """A clock that sleeping moves, and a server that cannot be connected to until a moment."""
+
+    def __init__(self, bench_options: dict[str, Any] | None = None, until: float = 0.0) -> None:
+        self.now = 0.0
+        self.until = until
+        self.attempts: list[float] = []
+        options: dict[str, Any] = {
+            "is_outage": lambda exc: isinstance(exc, OSError),
+            "clock": lambda: self.now,
+            "sleep": self.sleep,
+        }
+        self.bench = Bench(4, **{**options, **(bench_options or {})})
+        self.bench.on_connect = self.connect
+
+    def sleep(self, seconds: float) -> None:
+        """Move the clock."""
+        self.now += seconds
+
+    def connect(self) -> None:
+        """Succeed once the outage is over."""
+        self.attempts.append(self.now)
+        if self.now < self.until:
+            raise OSError("refused")
+
+
+def test_an_outage_is_waited_for_with_spaced_attempts() -> None:
+    """Once it was connected, a caller tries until its timeout; the first success is soon after the server is back."""
+    outage = Outage({"timeout": 60.0})
+    outage.bench.pool.discard(outage.bench.pool.checkout())
+    outage.until = 30.0
+    outage.bench.pool.checkin(outage.bench.pool.checkout())
+    assert 30.0 <= outage.now <= 31.2
+    assert len(outage.attempts) < 50
+
+
+def test_an_outage_that_outlasts_the_timeout() -> None:
+    """The last error comes out, and the place is free again."""
+    outage = Outage({"timeout": 5.0})
+    outage.bench.pool.discard(outage.bench.pool.checkout())
+    outage.until = 30.0
+    with pytest.raises(OSError, match="refused"):
+        outage.bench.pool.checkout()
+    assert outage.now <= 5.0
+    assert outage.bench.pool.stats()["used"] == 0
+
+
+def test_a_pool_that_was_never_connected_fails_at_once() -> None:
+    """And those who ask again too soon get the same error without an attempt: no storm of connects."""
+    outage = Outage(until=30.0)
+    for _ in range(100):
+        with pytest.raises(OSError, match="refused"):
+            outage.bench.pool.checkout()
+        outage.now += 0.01
+    assert outage.now == pytest.approx(1.0)
+    assert len(outage.attempts) <= 8
+
+
+def test_other_errors_of_connecting_are_not_spaced_out() -> None:
+    """A wrong password is told at once, to everybody, and not repeated."""
+    bench = Bench(1, is_outage=lambda exc: False)
+    attempts: list[int] = []
+
+    def refuse() -> None:
+        attempts.append(1)
+        raise PermissionError("wrong password")
+
+    bench.pool.discard(bench.pool.checkout())
+    bench.on_connect = refuse
+    for _ in range(3):
+        with pytest.raises(PermissionError):
+            bench.pool.checkout()
+    assert len(attempts) == 3
+
+
+def test_a_lease_held_for_long_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With the place that borrowed it; noticed when another connection comes home, or it does."""
+    now = [0.0]
+    bench = Bench(2, hold_warning=10.0, clock=lambda: now[0])
+    lease = leaking_function(bench.pool)
+    for moment in (5.0, 11.0, 20.0):
+        now[0] = moment
+        bench.pool.checkin(bench.pool.checkout())
+    bench.pool.checkin(lease)
+    assert caplog.text.count("held for long") == 1
+    assert "test_pool.py" in caplog.text
+
+
+def test_requests_survive_a_restart_of_the_server(server_db: Database) -> None:
+    """A program that asks while the server is away is served when it is back."""
+    if not hasattr(server_db.server, "restart"):
+        pytest.skip("a server that somebody else runs cannot be restarted")
+    engine = server_db.engine(pool_timeout=30.0)
+    engine.execute("select 1")
+    server_db.server.stop()
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(engine.execute("select 2").scalar()))
+    thread.start()
+    server_db.server.start()  # by this thread: a server dies with the thread that started it
+    thread.join(60)
+    assert found == [2]
 
 
 def test_a_deadlock_with_oneself_is_told_at_once(fake: Engine) -> None:
@@ -419,7 +537,7 @@ def test_a_deadlock_with_oneself_is_told_at_once(fake: Engine) -> None:
     with pytest.raises(PoolDeadlockError, match="holds all 1"):
         transfer()
     assert time.monotonic() - started < 5
-    assert engine.pool.stats()["lent"] == 0
+    assert engine.pool.stats()["used"] == 0
 
 
 def test_sessions_that_hop_over_threads_are_no_deadlock(fake: Engine) -> None:
@@ -443,7 +561,7 @@ def test_sessions_that_hop_over_threads_are_no_deadlock(fake: Engine) -> None:
                     workers.submit(action, session).result(30)
 
         run_all([threading.Thread(target=client) for _ in range(4)])
-    assert engine.pool.stats()["lent"] == 0
+    assert engine.pool.stats()["used"] == 0
 
 
 def test_returned_in_a_transaction(db: Database) -> None:

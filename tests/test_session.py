@@ -93,7 +93,7 @@ def test_a_warning_that_is_an_error_still_closes(db: Database) -> None:
     with pytest.raises(UncommittedWorkWarning), warnings.catch_warnings():
         warnings.simplefilter("error")
         session.close()
-    assert (session.in_transaction(), db.main.pool.stats()["lent"]) == (False, 0)
+    assert (session.in_transaction(), db.main.pool.stats()["used"]) == (False, 0)
 
 
 def test_closed_for_good(db: Database) -> None:

@@ -45,10 +45,10 @@ def test_begin_without_sql_takes_no_connection(db: Database) -> None:
     engine = db.engine()
     with engine.session() as session:
         with session.begin():
-            before = engine.pool.stats()["lent"]
+            before = engine.pool.stats()["used"]
             session.execute("select 1")
-            during = engine.pool.stats()["lent"]
-        after = engine.pool.stats()["lent"]
+            during = engine.pool.stats()["used"]
+        after = engine.pool.stats()["used"]
     assert (before, during, after) == (0, 1, 0)
 
 
@@ -165,7 +165,7 @@ def test_a_failing_commit_leaves_the_session_idle(fake: Engine) -> None:
     with pytest.raises(sessionkit.DatabaseError, match="fake error"):
         session.commit()
     assert not session.in_transaction()
-    assert fake.pool.stats()["lent"] == 0
+    assert fake.pool.stats()["used"] == 0
     session.execute("select 1")
     session.commit()
 

@@ -72,10 +72,10 @@ def demo() -> int:
         timeline = Timeline(registry)
         _tell_story(registry, timeline)
         told = registry["bank"].pool.stats()
-        right = told["lent"] == 0 and told["open"] <= told["size"]
+        right = told["used"] == 0 and told["open"] <= told["max"]
         timeline.wrong += not right
-        print(f"\n{'ok ' if right else 'NOT AS TOLD'} the bank's pool opened {told['open']} of {told['size']} connections "
-              f"for all of this; {told['lent']} are lent now.")  # fmt: skip
+        print(f"\n{'ok ' if right else 'NOT AS TOLD'} the bank's pool opened {told['open']} of {told['max']} connections "
+              f"for all of this; {told['used']} are lent now.")  # fmt: skip
     print("Everything was as told." if not timeline.wrong else f"{timeline.wrong} steps were NOT as told.")
     return 1 if timeline.wrong else 0
 

@@ -36,7 +36,7 @@ class DriverContract:
 
     def teardown_method(self) -> None:
         """Nothing is lent, nothing is left."""
-        lent = self.engine.pool.stats()["lent"]
+        lent = self.engine.pool.stats()["used"]
         self.engine.execute("DROP TABLE contract")
         self.engine.dispose()
         assert lent == 0
@@ -158,4 +158,4 @@ class DriverContract:
     def test_ping_leaves_nothing_open(self) -> None:
         """A ping is a round trip and no transaction."""
         assert self.engine.ping() > 0
-        assert self.engine.pool.stats()["lent"] == 0
+        assert self.engine.pool.stats()["used"] == 0
