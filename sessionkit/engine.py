@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +15,11 @@ from .params import Compiler
 from .pool import Pool
 from .results import Result
 from .retry import Retry, may_repeat
-from .session import Session
+from .session import Block, Session
 from .url import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from ._typing import Parameters
     from .events import Event
@@ -83,11 +82,9 @@ class Engine:
         """Return a new session on this database; the options are `Session`'s."""
         return Session(self, **options)
 
-    @contextmanager
-    def begin(self, **options: Any) -> Iterator[Session]:
+    def begin(self, **options: Any) -> Block:
         """Return a block that is a session and its transaction in one: `with engine.begin() as session`."""
-        with Session(self, **options) as session, session.begin():
-            yield session
+        return Block(self, options)
 
     def execute(self, statement: str, parameters: Parameters = None) -> Result[Row]:
         """

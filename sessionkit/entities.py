@@ -89,7 +89,7 @@ class Entity:
         self.key_row: Callable[[Any], Any] = itemgetter(*positions)
         self.version_at = self.fields.index(version) if version else -1
         self.make_positional = all(field.init and not field.kw_only for field in fields)
-        self._statements: dict[tuple[str, ...], str] = {}
+        self._statements: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     # -- between objects and rows
 
@@ -210,7 +210,7 @@ class Entity:
         return {f"v{self.fields.index(name)}": getattr(obj, name) for name in names}
 
     def _text(self, verb: str, quote: str, names: tuple[str, ...], build: Callable[[], str]) -> str:
-        key = (verb, quote, *names)
+        key = (verb, quote, names)
         found = self._statements.get(key)
         if found is None:
             found = self._statements[key] = build()

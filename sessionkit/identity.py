@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 
@@ -31,6 +31,11 @@ class Store:
         self.objects[key] = obj
         self.rows[key] = row
 
+    def fill(self, keys: Sequence[Any], objects: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Hold many objects at once, in a store that holds none of them yet."""
+        self.objects.update(zip(keys, objects, strict=True))
+        self.rows.update(zip(keys, rows, strict=True))
+
     def drop(self, key: Any) -> None:
         """Let go of what is held under `key`, if anything is."""
         self.objects.pop(key, None)
@@ -45,16 +50,23 @@ class IdentityMap:
     It belongs to its session and is emptied with each transaction (see the session's `expire_on_commit`).
     """
 
-    __slots__ = ("_stores",)
+    __slots__ = ("_stores", "lone")
 
     def __init__(self) -> None:
         self._stores: dict[tuple[object, type], Store] = {}
+        self.lone: dict[type, dict[Any, Any]] = {}
+        """Class → key → object, for classes that are held from one database only: where `Session.get` looks first."""
 
     def store(self, database: object, cls: type) -> Store:
         """Return the store of a class in a database, made when it is first asked for."""
         found = self._stores.get((database, cls))
         if found is None:
+            alone = not self.stores(cls)
             found = self._stores[database, cls] = Store()
+            if alone:
+                self.lone[cls] = found.objects
+            else:
+                self.lone.pop(cls, None)
         return found
 
     def stores(self, cls: type) -> list[Store]:
@@ -68,6 +80,7 @@ class IdentityMap:
     def clear(self) -> None:
         """Let go of every object."""
         if self._stores:
+            self.lone = {}
             self._stores = {}  # bound anew, not emptied: an interrupt leaves either all or nothing
 
     def __len__(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+
 from .entities import Entity, declared, entity_of, is_changed
 from .errors import ArgumentError, InvalidRequestError, NoResultFound, StaleObjectError
 from .identity import IdentityMap, Store
@@ -58,7 +60,7 @@ class Objects:
     def _select(self, source: Source, entity: Entity, key: Any, lock: bool = False) -> tuple[Any, ...] | None:
         driver = source.driver
         sql = entity.select(driver.identifier_quote, driver.for_update if lock else "")
-        rows = self._run(source, sql, entity.key_parameters(key), lock=lock).tuples()
+        rows = self._run(source, sql, entity.key_parameters(key), lock=lock).raw()
         return rows[0] if rows else None
 
     def query(self, source: Source, target: Any, result: Result[Any]) -> Result[Any]:
@@ -67,13 +69,19 @@ class Objects:
         if entity is None:
             return result.becoming(maker(target, result.columns))
         order = entity.order(result.columns)
-        rows = result.tuples()
+        rows: Sequence[tuple[Any, ...]] = result.raw()
         if order is not None:
             rows = [order(row) for row in rows]
         store = self.identity.store(source, entity.cls)
         return result.becoming(entity.make, self._merge_all(entity, store, rows))
 
     def _merge_all(self, entity: Entity, store: Store, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not store.objects and entity.make_positional:
+            keys = list(map(entity.key_row, rows))
+            if len(set(keys)) == len(keys):  # nothing is held and each row came once: no merging to do
+                objects = list(starmap(entity.cls, rows))
+                store.fill(keys, objects, rows)
+                return objects
         return [self._merge(entity, store, row) for row in rows]
 
     def _merge(self, entity: Entity, store: Store, row: tuple[Any, ...]) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .engine import Engine, create_engine, repeat
 from .errors import ArgumentError
 from .retry import Retry
-from .session import Session
+from .session import Block, Session
 from .url import URL
 
 if TYPE_CHECKING:
@@ -124,11 +123,9 @@ class Registry:
         """Return a new session over these databases; the options are `Session`'s."""
         return Session(self, **options)
 
-    @contextmanager
-    def begin(self, **options: Any) -> Iterator[Session]:
+    def begin(self, **options: Any) -> Block:
         """Return a block that is a session and its transaction in one: `with registry.begin() as session`."""
-        with Session(self, **options) as session, session.begin():
-            yield session
+        return Block(self, options)
 
     def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""

@@ -54,7 +54,7 @@ class Result(Generic[T]):
 
     def first(self) -> T | None:
         """Return the first row, or None when there is none."""
-        rows = self._rows if self._rows is not None else self._raw()
+        rows = self._rows if self._rows is not None else self.raw()
         if not rows:
             return None
         if self._made is not None:
@@ -71,39 +71,39 @@ class Result(Generic[T]):
             MultipleResultsFound: there are several.
         """
         found = self.one_or_none()
-        if found is None and not self._raw():
+        if found is None and not self.raw():
             raise NoResultFound(f'one row was asked for, none found by "{shorten(self.statement)}"')
         return cast("T", found)
 
     def one_or_none(self) -> T | None:
         """Return the only row, or None when there is none; several raise MultipleResultsFound."""
-        count = len(self._raw())
+        count = len(self.raw())
         if count > 1:
             raise MultipleResultsFound(f'one row was asked for, {count} found by "{shorten(self.statement)}"')
         return self.first()
 
     def scalar(self) -> Any:
         """Return the first column of the first row, or None when there is no row."""
-        rows = self._raw()
+        rows = self.raw()
         return rows[0][0] if rows else None
 
     def scalar_one(self) -> Any:
         """Return the first column of the only row; none raises NoResultFound, several MultipleResultsFound."""
         self.one()
-        return self._raw()[0][0]
+        return self.raw()[0][0]
 
     def scalars(self) -> list[Any]:
         """Return the first column of every row."""
-        return [row[0] for row in self._raw()]
+        return [row[0] for row in self.raw()]
 
     def mappings(self) -> list[dict[str, Any]]:
         """Return every row as a dict by column name; the first of duplicate names wins, as with `row.name`."""
         names = self.columns[::-1]
-        return [dict(zip(names, tuple(row)[::-1], strict=True)) for row in self._raw()]
+        return [dict(zip(names, tuple(row)[::-1], strict=True)) for row in self.raw()]
 
     def tuples(self) -> list[tuple[Any, ...]]:
         """Return every row as a plain tuple."""
-        return list(map(tuple, self._raw()))
+        return list(map(tuple, self.raw()))
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._objects())
@@ -117,13 +117,14 @@ class Result(Generic[T]):
 
     def becoming(self, make: Callable[[Any], U], objects: list[U] | None = None) -> Result[U]:
         """Return this result with another idea of what a row becomes (`objects`: already made)."""
-        self._raw()
+        self.raw()
         other = cast("Result[U]", self)
         other._make = make
         other._made = objects
         return other
 
-    def _raw(self) -> Sequence[Any]:
+    def raw(self) -> Sequence[Any]:
+        """Return the rows as the driver brought them; a statement without rows raises InvalidRequestError."""
         if self._rows is None:
             raise InvalidRequestError(
                 f'this statement returned no rows (its rowcount is {self.rowcount}): "{shorten(self.statement)}"'
@@ -144,7 +145,7 @@ class Result(Generic[T]):
 
     def _objects(self) -> list[T]:
         if self._made is None:
-            self._made = list(map(self._make or self._maker(), self._raw()))
+            self._made = list(map(self._make or self._maker(), self.raw()))
         return self._made
 
     def __repr__(self) -> str:

@@ -84,7 +84,10 @@ class Session(Statements):
         with self._guard:
             self._check_usable()
             self._stack.check_open()
-            return self._stack.open((spelled(isolation_level), read_only), self._defaults)
+            stack = self._stack
+            if isolation_level is None and read_only is None and not stack.levels:
+                return stack.begin(self._defaults)
+            return stack.open((spelled(isolation_level), read_only), self._defaults)
 
     def begin_nested(self) -> Transaction:
         """Begin a savepoint inside the transaction; with nothing begun it is the outer block itself."""
@@ -198,6 +201,11 @@ class Session(Statements):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        stack = self._stack
+        if not (stack.levels or stack.links or self._guard):
+            self._identity.clear()
+            self._closed = self._closed or not self._close_resets_only
+            return
         with self._guard:
             dropped = self._dropped_work()
             try:
@@ -296,3 +304,31 @@ def _warn(first_write: str | None) -> None:
         UncommittedWorkWarning,
         stacklevel=3,
     )
+
+
+class Block:
+    """A session and its transaction in one block: what `engine.begin()` and `registry.begin()` return."""
+
+    __slots__ = ("_bind", "_options", "_session", "_transaction")
+
+    def __init__(self, bind: Binder, options: dict[str, Any]) -> None:
+        self._bind = bind
+        self._options = options
+
+    def __enter__(self) -> Session:
+        self._session = session = Session(self._bind, **self._options)
+        self._transaction = session.begin()
+        self._transaction.__enter__()
+        return session
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        try:
+            swallowed = self._transaction.__exit__(kind, exc, tb)
+        except BaseException as failed:
+            self._session.__exit__(type(failed), failed, failed.__traceback__)
+            raise
+        if swallowed:
+            self._session.__exit__(None, None, None)
+        else:
+            self._session.__exit__(kind, exc, tb)
+        return swallowed

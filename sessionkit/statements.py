@@ -119,6 +119,13 @@ class Statements:
 
         The identity map is asked first. `for_update` goes to the database and locks the row.
         """
+        if not (for_update or bind or self._guard) and (self._autobegin or self._stack.levels):
+            try:
+                held: T | None = self._identity.lone[cls][key]
+            except (KeyError, TypeError):  # not held, or a key that cannot be: told below
+                pass
+            else:
+                return held
         with self._guard:
             self._ensure_begun()
             found: T | None = self._objects.get(self._source(bind, cls), cls, key, for_update)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from .. import errors
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
@@ -93,9 +95,29 @@ class Psycopg(Driver):
 
     def cursor(self, conn: Any) -> Any:
         """Return a client cursor that yields tuples, whatever the connection's factories."""
-        from psycopg.rows import tuple_row
+        return conn.cursor(row_factory=_tuple_row())
 
-        return conn.cursor(row_factory=tuple_row)
+    def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """Run one statement and fetch all of it; the names of the columns are read off libpq's result."""
+        with conn.cursor(row_factory=_tuple_row()) as cursor:
+            cursor.execute(sql, parameters)
+            result = cursor.pgresult
+            if result is None or not result.nfields:
+                return None, None, cursor.rowcount, None
+            encoding = conn.info.encoding
+            description = tuple([(result.fname(number).decode(encoding),) for number in range(result.nfields)])
+            rows = cursor.fetchall()
+            return rows, description, len(rows), None
+
+    def run(self, conn: Any, words: str) -> None:
+        """Run words on a cursor that is kept with the connection: a new one for each costs as much as the words."""
+        self._words(conn, words)
+
+    def _words(self, conn: Any, words: str) -> Any:
+        cursor = conn.__dict__.get("_sessionkit_words")
+        if cursor is None:
+            cursor = conn._sessionkit_words = conn.cursor()
+        return cursor.execute(words, prepare=False)  # they would count towards automatic preparation
 
     def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
         """
@@ -140,13 +162,7 @@ class Psycopg(Driver):
 
         Source: PostgreSQL's protocol, COMMIT in a failed transaction block.
         """
-        cursor = conn.cursor()
-        try:
-            cursor.execute("COMMIT")
-            answer = cursor.statusmessage
-        finally:
-            cursor.close()
-        if answer == "ROLLBACK":
+        if self._words(conn, "COMMIT").statusmessage == "ROLLBACK":
             raise errors.TransactionAbortedError("the server rolled back instead of committing")
 
     # -- what it is
@@ -197,6 +213,14 @@ class Psycopg(Driver):
         return super().diagnose(exc)
 
 
+@cache
+def _tuple_row() -> Any:
+    from psycopg.rows import tuple_row
+
+    return tuple_row
+
+
+@cache
 def _pipelines() -> bool:
     import psycopg
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
@@ -165,9 +167,7 @@ class PyMySQL(Driver):
 
     def cursor(self, conn: Any) -> Any:
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
-        from pymysql.cursors import Cursor
-
-        return conn.cursor(Cursor)
+        return conn.cursor(_cursor_class())
 
     def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
         """PyMySQL writes an unknown object as its str(): such values are refused here, before anything is sent."""
@@ -251,6 +251,13 @@ class PyMySQL(Driver):
         if code == 1105 and "(errno 1213)" in str(exc):  # Vitess
             return Diagnosis(errors.DeadlockError, code=code)
         return Diagnosis(lookup(CODES, code, default=default), code=code, text=text)
+
+
+@cache
+def _cursor_class() -> Any:
+    from pymysql.cursors import Cursor
+
+    return Cursor
 
 
 def _safe_text(code: int, text: str) -> str:
