@@ -321,7 +321,9 @@ class Block:
         self._transaction.__enter__()
         return session
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool | None:
         try:
             swallowed = self._transaction.__exit__(kind, exc, tb)
         except BaseException as failed:

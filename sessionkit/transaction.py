@@ -96,7 +96,9 @@ class Transaction:
         self.entered = True
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool | None:
         with self._stack.guard:
             self.entered = False
             if exc is None:

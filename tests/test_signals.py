@@ -1,0 +1,148 @@
+"""Real signals at random microseconds: whatever they hit, the pool is whole again within half a second."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sessionkit import create_engine
+from sessionkit.pool import Pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECONDS = float(os.environ.get("SESSIONKIT_SIGNAL_SECONDS", "2"))
+pytestmark = pytest.mark.timeout(60 + 5 * SECONDS)
+
+
+class Interrupt(BaseException):
+    """Stands for KeyboardInterrupt, which pytest would take for its own."""
+
+
+class Storm:
+    """Signals at random moments, singly and in bursts of three, while a block of code runs in the main thread."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.hits = 0
+        self._until = time.monotonic() + SECONDS
+
+    def __enter__(self) -> Storm:
+        self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        while frame is not None and frame.f_code is not self._work.__code__:
+            frame = frame.f_back
+        if frame is None:  # it came too late and hit the harness
+            return
+        self.hits += 1
+        if self.burst:
+            self.burst -= 1
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * 2e-5)
+        raise Interrupt
+
+    def strike(self, work: Any) -> bool:
+        """Run `work` until a signal interrupts it; False when the time is over."""
+        self._work = work
+        self.burst = self.dice.choice((0, 2))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * 1e-3)
+            for _ in range(2000):  # not for ever: what is raised inside a finaliser, Python swallows
+                work()
+        except Interrupt:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return time.monotonic() < self._until
+
+
+def served_within_half_a_second(pool: Pool, size: int) -> list[Any]:
+    """Take every place of the pool at once, and give all back; return the connections."""
+    deadline = time.monotonic() + 0.5
+    gc.collect()
+    leases = [pool.checkout(max(0.0, deadline - time.monotonic())) for _ in range(size)]
+    conns = [lease.conn for lease in leases]
+    for lease in leases:
+        pool.checkin(lease)
+    return conns
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_checkout_and_checkin_in_a_storm_of_signals(seed: int) -> None:
+    """Two connections, another thread borrowing too: no place is lost for longer than half a second, none lent twice."""
+
+    class Conn:
+        user: str | None = None
+
+    trouble: list[str] = []
+    pool = Pool(Conn, close=lambda conn: None, size=2, timeout=5)
+    stop = threading.Event()
+
+    def borrow() -> None:
+        lease = pool.checkout()
+        conn, me = lease.conn, threading.current_thread().name
+        if conn.user is not None and conn.user != me:
+            trouble.append(f"lent to {conn.user} and {me}")
+        conn.user = me
+        conn.user = None
+        pool.checkin(lease)
+
+    def other() -> None:
+        while not stop.is_set():
+            borrow()
+
+    thread = threading.Thread(target=other, name="other")
+    thread.start()
+    with Storm(seed) as storm:
+        while storm.strike(borrow):
+            pass
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert trouble == []
+    assert len({id(conn) for conn in served_within_half_a_second(pool, 2)}) == 2
+    assert storm.hits > 100
+    print(f"{storm.hits} interrupts")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sessions_in_a_storm_of_signals(tmp_path: Path) -> None:
+    """Blocks on SQLite: every one that ended well is there, and no other; every place is free, nothing is dirty."""
+    engine = create_engine(f"sqlite:///{tmp_path}/storm.db", pool_size=2, pool_timeout=5)
+    engine.execute("create table t (n integer primary key, half integer)")
+    done: set[int] = set()
+    numbers = iter(range(1, 10**9))
+
+    def work() -> None:
+        number = next(numbers)
+        with engine.begin() as session:
+            session.execute("insert into t values (?, 1)", (number,))
+            session.execute("update t set half = 2 where n = ?", (number,))
+        done.add(number)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with Storm(3) as storm:
+            while storm.strike(work):
+                pass
+        conns = served_within_half_a_second(engine.pool, 2)
+    assert [conn.in_transaction for conn in conns] == [False, False]
+    assert engine.execute("select count(*) from t where half = 1").scalar() == 0
+    kept = set(engine.execute("select n from t").scalars())
+    assert done <= kept
+    assert len(kept - done) <= storm.hits  # the signal came after COMMIT and before we could note it
+    print(f"{storm.hits} interrupts, {len(done)} blocks")
+    engine.dispose()
