@@ -41,7 +41,7 @@ class Exchange:
     def _fill(self) -> None:
         """Start anew with empty slots: at construction, and in a forked child."""
         self._idle: deque[Slot] = deque()  # right end: connected, most recently used
-        self._waiters: deque[Waiter] = deque()
+        self._waiters: deque[weakref.ref[Waiter]] = deque()  # weak: one that was interrupted leaves no ghost
         self._dead: deque[weakref.ref[Slot]] = deque()
         self._reaping = allocate_lock()
         self._reaped_at = self._shrink_at = self._collected_at = 0.0
@@ -68,7 +68,7 @@ class Exchange:
         deadline = monotonic() + limit
         waiter = Waiter()
         try:
-            self._waiters.append(waiter)
+            self._waiters.append(weakref.ref(waiter))
             self._look_again()
             if not waiter.lock.acquire(blocking=False):
                 self._raise_if_deadlocked(frame)
@@ -86,9 +86,9 @@ class Exchange:
                 if left <= 0:
                     self._timeouts += 1
                     raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
-                if waiter not in self._waiters:  # whoever took it out was interrupted: queue again, in front
+                if weakref.ref(waiter) not in self._waiters:  # whoever took it out was interrupted: again, in front
                     waiter = Waiter()
-                    self._waiters.appendleft(waiter)
+                    self._waiters.appendleft(weakref.ref(waiter))
         except BaseException:
             self._leave(waiter)
             raise
@@ -96,7 +96,7 @@ class Exchange:
     def _leave(self, waiter: Waiter) -> None:
         """Leave the queue without a trace, and give back what was handed over meanwhile."""
         try:
-            self._waiters.remove(waiter)
+            self._waiters.remove(weakref.ref(waiter))
         except (ValueError, IndexError):
             pass
         try:
@@ -126,27 +126,37 @@ class Exchange:
             except IndexError:
                 return
             try:
-                waiter = self._waiters.popleft()
-                waiter.claim.pop()
+                waiter = self._waiters.popleft()()
+                if waiter is not None:
+                    waiter.claim.pop()
             except IndexError:  # nobody waits any more, or this one has given up
+                waiter = None
+            if waiter is None:
                 self._idle.append(slot)
                 continue
             waiter.slot = slot
             waiter.lock.release()
 
     def _reap(self) -> None:
-        """Make an empty slot for each that was lost, so that `size` of them live."""
-        if not self._dead:
+        """
+        Make an empty slot for each that was lost, so that `size` of them live.
+
+        What lives is looked at, not concluded from what was told: an interrupt may have hit an earlier call here.
+        """
+        if not self._dead and sum(ref() is not None for ref in list(self._slots)) == self.size:
             return
         reaping = self._reaping
         if not reaping.acquire(blocking=False):
-            if monotonic() - self._reaped_at > TICK:  # its holder was interrupted before it could let go
-                self._reaping = allocate_lock()
-            return
+            if monotonic() - self._reaped_at <= TICK:
+                return
+            self._reaping = reaping = allocate_lock()  # its holder was interrupted before it could let go
+            reaping.acquire()
         try:
             self._reaped_at = monotonic()
-            while self._dead:
-                self._slots.discard(self._dead.popleft())
+            self._dead.clear()
+            for ref in list(self._slots):
+                if ref() is None:
+                    self._slots.discard(ref)
             for _ in range(self.size - len(self._slots)):
                 self._add()
             for _ in range(len(self._slots) - self.size):  # more than there should be: an empty one is let die
@@ -160,7 +170,7 @@ class Exchange:
     def leases(self) -> list[LeaseInfo]:
         """Return what is lent now, the oldest first."""
         now = self._clock()
-        waiting = [waiter.thread for waiter in list(self._waiters)]
+        waiting = [waiter.thread for waiter in (ref() for ref in list(self._waiters)) if waiter is not None]
         return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
 
     def _living(self) -> list[Slot]:

@@ -55,18 +55,13 @@ class IdentityMap:
     def __init__(self) -> None:
         self._stores: dict[tuple[object, type], Store] = {}
         self.lone: dict[type, dict[Any, Any]] = {}
-        """Class → key → object, for classes that are held from one database only: where `Session.get` looks first."""
+        """Class → key → object, from the database that a class is got from when none is named: where `Session.get` looks first."""
 
     def store(self, database: object, cls: type) -> Store:
         """Return the store of a class in a database, made when it is first asked for."""
         found = self._stores.get((database, cls))
         if found is None:
-            alone = not self.stores(cls)
             found = self._stores[database, cls] = Store()
-            if alone:
-                self.lone[cls] = found.objects
-            else:
-                self.lone.pop(cls, None)
         return found
 
     def stores(self, cls: type) -> list[Store]:

@@ -114,11 +114,19 @@ class Keeper:
             _log("a returned connection could not be cleaned and was closed (%s)", exc)
             return False
 
-    def empty(self, slot: Slot) -> None:
-        """Close what a slot holds; the slot is empty before the attempt."""
+    def take(self, slot: Slot) -> Any:
+        """Take the connection out of a slot and return it, or None: an interrupt leaves the slot full, or empty."""
         conn, slot.conn, slot.poll = slot.conn, None, None
+        return conn
+
+    def close(self, conn: Any) -> None:
+        """Close a connection that was taken out of its slot, if there was one."""
         if conn is not None:
             self._close(conn)
+
+    def empty(self, slot: Slot) -> None:
+        """Close what a slot holds; the slot is empty before the attempt."""
+        self.close(self.take(slot))
 
 
 def _spacing(failures: int) -> float:

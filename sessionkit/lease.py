@@ -72,7 +72,7 @@ class LeaseInfo:
 class Waiter:
     """A thread in the queue: a lock that is released to wake it, and a claim that only one side can win."""
 
-    __slots__ = ("claim", "lock", "slot", "thread")
+    __slots__ = ("__weakref__", "claim", "lock", "slot", "thread")
 
     def __init__(self) -> None:
         self.lock = allocate_lock()

@@ -151,8 +151,11 @@ class Pool(Exchange):
             return
         slot.holder = slot.statement = None
         slot.in_transaction = False
+        conn = self._keeper.take(
+            slot
+        )  # interrupted before this is done, the slot is dropped and not put back: it is in doubt
         try:
-            self._keeper.empty(slot)
+            self._keeper.close(conn)
         finally:
             self._put_back(slot, self._clock())
 
@@ -207,8 +210,9 @@ class Pool(Exchange):
                 self._sleep(pause)
         except BaseException:
             slot.holder = None
+            conn = keeper.take(slot)
             try:
-                keeper.empty(slot)
+                keeper.close(conn)
             finally:
                 self._put_back(slot, self._clock())
             raise

@@ -128,7 +128,10 @@ class Statements:
                 return held
         with self._guard:
             self._ensure_begun()
-            found: T | None = self._objects.get(self._source(bind, cls), cls, key, for_update)
+            source = self._source(bind, cls)
+            found: T | None = self._objects.get(source, cls, key, for_update)
+            if bind is None and found is not None:
+                self._identity.lone[cls] = self._identity.store(source, cls).objects
             return found
 
     def insert(self, obj: T, *, bind: str | None = None) -> T:

@@ -118,8 +118,15 @@ def lending(engine: Engine) -> None:
     engine.pool.checkin(lease)
 
 
+def doubtful(engine: Engine) -> None:
+    """Discarding a connection that is in the middle of something: the second interrupt of a burst."""
+    lease = engine.pool.checkout()
+    lease.conn.in_transaction = True
+    engine.pool.discard(lease)
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("work", [block, cycle, lending])
+@pytest.mark.parametrize("work", [block, cycle, lending, doubtful])
 def test_an_interrupt_at_every_bytecode(work: Callable[[Engine], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Wherever it hits: it comes out, the place is there again, nothing dirty is lent, nothing is misused.

@@ -12,6 +12,7 @@ from sessionkit import (
     ArgumentError,
     InvalidRequestError,
     NoResultFound,
+    Registry,
     Rollback,
     StaleObjectError,
     UniqueViolation,
@@ -74,6 +75,24 @@ def test_get_twice_is_one_object_and_one_select(db: Database) -> None:
     with db.main.session() as session:
         assert session.get(Item, tea.id) is not first
     assert seen == ["SELECT", "SELECT"]
+
+
+def test_each_database_has_its_own_objects(db: Database) -> None:
+    """The same key in another database is another object, in whichever order they are got."""
+    registry = Registry({"main": db.main})
+    registry.add("other", "sqlite://")
+    registry.execute("create table item (id integer primary key, name text, price real)", bind="other")
+    with registry.begin() as session:
+        session.insert(Item("here", 1, 1))
+        session.insert(Item("there", 1, 1), bind="other")
+    with registry.session() as session:
+        for order in (("other", None), (None, "other")):
+            found = {bind: session.get(Item, 1, bind=bind) for bind in order}
+            again = {bind: session.get(Item, 1, bind=bind) for bind in order}
+            assert [found[bind].name for bind in (None, "other")] == ["here", "there"]
+            assert all(again[bind] is found[bind] for bind in order)
+            session.expunge_all()
+    registry["other"].dispose()
 
 
 def test_get_of_what_is_not_there(db: Database) -> None:

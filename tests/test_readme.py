@@ -73,7 +73,9 @@ def test_the_driver_of_the_docs_is_short() -> None:
     assert issubclass(TestTheDriverOfTheDocs, DriverContract)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/drivers.md", "docs/performance.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/design.md", "docs/drivers.md", "docs/performance.md", "CONTRIBUTING.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     """Every relative link is a file of the project."""
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -110,14 +110,9 @@ class Psycopg(Driver):
             return rows, description, len(rows), None
 
     def run(self, conn: Any, words: str) -> None:
-        """Run words on a cursor that is kept with the connection: a new one for each costs as much as the words."""
-        self._words(conn, words)
-
-    def _words(self, conn: Any, words: str) -> Any:
-        cursor = conn.__dict__.get("_sessionkit_words")
-        if cursor is None:
-            cursor = conn._sessionkit_words = conn.cursor()
-        return cursor.execute(words, prepare=False)  # they would count towards automatic preparation
+        """Run words without counting them towards automatic preparation."""
+        with conn.cursor() as cursor:
+            cursor.execute(words, prepare=False)
 
     def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
         """
@@ -155,15 +150,6 @@ class Psycopg(Driver):
             words += f" ISOLATION LEVEL {isolation_level}"
         self.run(conn, words + " READ ONLY" if read_only else words)
         return True
-
-    def commit(self, conn: Any) -> None:
-        """
-        COMMIT, and look at the answer: the server says ROLLBACK, and no error, when there was nothing left to keep.
-
-        Source: PostgreSQL's protocol, COMMIT in a failed transaction block.
-        """
-        if self._words(conn, "COMMIT").statusmessage == "ROLLBACK":
-            raise errors.TransactionAbortedError("the server rolled back instead of committing")
 
     # -- what it is
 
