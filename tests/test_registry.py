@@ -106,7 +106,16 @@ def test_execute_is_a_transaction_of_its_own(db: Database) -> None:
 
 def test_execute_runs_what_no_transaction_can_hold(db: Database) -> None:
     """VACUUM and its like."""
-    db.main.execute({"sqlite": "vacuum", "postgres": "vacuum", "mariadb": "optimize table item"}[db.kind])
+    found = db.main.execute({"sqlite": "vacuum", "postgres": "vacuum", "mariadb": "optimize table item"}[db.kind])
+    assert found.columns == (("Table", "Op", "Msg_type", "Msg_text") if db.kind == "mariadb" else ())
+
+
+def test_postgres_several_hosts(postgres: Database) -> None:
+    """The first that answers is taken; the URL is handed through to libpq as lists."""
+    url = postgres.main.url
+    engine = create_engine(f"postgresql://postgres@127.0.0.1:1,{url.host}:{url.port}/postgres?connect_timeout=5")
+    assert engine.execute("select inet_server_port()").scalar() == url.port
+    engine.dispose()
 
 
 def test_a_memory_database_lives_until_dispose() -> None:
