@@ -151,13 +151,7 @@ class Pool(Exchange):
             return
         slot.holder = slot.statement = None
         slot.in_transaction = False
-        conn = self._keeper.take(
-            slot
-        )  # interrupted before this is done, the slot is dropped and not put back: it is in doubt
-        try:
-            self._keeper.close(conn)
-        finally:
-            self._put_back(slot, self._clock())
+        self._put_back_empty(slot)
 
     def abandon(self, slot: Slot) -> None:
         """
@@ -186,6 +180,14 @@ class Pool(Exchange):
             self._look_at_leases(now)
             self._shrink(now)
 
+    def _put_back_empty(self, slot: Slot) -> None:
+        """Close what a slot holds, which may be in doubt; interrupted before it is taken out, the slot dies instead."""
+        conn = self._keeper.take(slot)
+        try:
+            self._keeper.close(conn)
+        finally:
+            self._put_back(slot, self._clock())
+
     def _why_not(self) -> str | None:
         return self._keeper.connect_error
 
@@ -210,11 +212,7 @@ class Pool(Exchange):
                 self._sleep(pause)
         except BaseException:
             slot.holder = None
-            conn = keeper.take(slot)
-            try:
-                keeper.close(conn)
-            finally:
-                self._put_back(slot, self._clock())
+            self._put_back_empty(slot)
             raise
 
     def suspect(self) -> None:

@@ -159,10 +159,7 @@ class Session(Statements):
         Idempotent. Writes that nobody committed emit UncommittedWorkWarning. A failing ROLLBACK is logged and its
         connection closed, not raised.
         """
-        stack = self._stack
-        if not (stack.levels or stack.links or self._guard):  # nothing begun: nothing to do but forget
-            self._identity.clear()
-            self._closed = self._closed or not self._close_resets_only
+        if self._closed_idle():
             return
         with self._guard:
             dropped = self._dropped_work()
@@ -188,6 +185,15 @@ class Session(Statements):
             if final and not self._close_resets_only:
                 self._closed = True
 
+    def _closed_idle(self) -> bool:
+        """Close a session with nothing begun, which has nothing to do but forget; False when there is more to do."""
+        stack = self._stack
+        if stack.levels or stack.links or self._guard:
+            return False
+        self._identity.clear()
+        self._closed = self._closed or not self._close_resets_only
+        return True
+
     def _dropped_work(self) -> str | None:
         if self._stack.ending:
             return None
@@ -201,10 +207,7 @@ class Session(Statements):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        stack = self._stack
-        if not (stack.levels or stack.links or self._guard):
-            self._identity.clear()
-            self._closed = self._closed or not self._close_resets_only
+        if self._closed_idle():
             return
         with self._guard:
             dropped = self._dropped_work()
