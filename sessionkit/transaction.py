@@ -263,7 +263,7 @@ class Stack:
             for link in links:
                 link.check_commit()
         except BaseException as exc:
-            self._drop_because(exc)
+            self._drop_because(exc, LOST if isinstance(exc, TransactionLostError) else ROLLED_BACK)
             raise
         self.ending = UNKNOWN
         committed: list[str] = []
@@ -324,7 +324,7 @@ class Stack:
                 failures.append(exc)
             del self.links[source]
         hooks: tuple[Hook, ...] = ()
-        if outcome == ROLLED_BACK:
+        if outcome in (ROLLED_BACK, LOST):  # the work is not kept, whoever undid it
             for level in reversed(self.levels):
                 _run_undo(level)
             hooks = tuple(hook for level in self.levels for hook in level.rollback_hooks) + self.owed

@@ -571,6 +571,18 @@ def test_sqlite_or_rollback_swallowed(sqlite: Database, in_block: bool) -> None:
     assert sqlite.names() == []
 
 
+def test_sqlite_a_lost_transaction_says_so(sqlite: Database) -> None:
+    """Its status is lost, not rolled back by us; its rollback hooks run."""
+    ran: list[str] = []
+    with sqlite.main.session() as session:
+        with pytest.raises(TransactionLostError):
+            with session.begin() as tx:
+                session.after_rollback(lambda: ran.append("rollback"))
+                session.after_commit(lambda: ran.append("commit"))
+                _or_rollback(session)
+    assert (tx.status, ran) == ("lost", ["rollback"])
+
+
 def _or_rollback(session: Session) -> None:
     put(session, "a")
     with pytest.raises(UniqueViolation):
