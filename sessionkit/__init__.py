@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from .errors import TransactionLostError as TransactionLostError
     from .errors import UncommittedWorkWarning as UncommittedWorkWarning
     from .errors import UniqueViolation as UniqueViolation
+    from .level import Transaction as Transaction
     from .pool import Pool as Pool
     from .registry import Registry as Registry
     from .results import Result as Result
     from .rows import Row as Row
     from .session import Session as Session
-    from .transaction import Transaction as Transaction
     from .url import URL as URL
 
 __version__ = "0.1.0"
@@ -64,7 +64,7 @@ _ROOMS = {
     "results": ("Result",),
     "rows": ("Row",),
     "session": ("Session",),
-    "transaction": ("Transaction",),
+    "level": ("Transaction",),
     "url": ("URL",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import CodeType
 
 # Transaction status, as a driver tells it without a round trip. Ordered: the higher, the more there is to undo.
 IDLE = 0
@@ -46,7 +47,7 @@ class Lease(Protocol):
 class Lender(Protocol):
     """Where a link gets its connection and gives it back: a pool, or a connection that was given."""
 
-    def checkout(self, timeout: float | None = None, *, holder: int = 0, depth: int = 1) -> Lease: ...
+    def checkout(self, timeout: float | None = None, *, holder: Holder = ..., depth: int = 1) -> Lease: ...
     def checkin(self, lease: Any, /) -> None: ...
     def discard(self, lease: Any, /) -> None: ...
     def abandon(self, lease: Any, /) -> None: ...
@@ -81,6 +82,10 @@ class Binder(Protocol):
 
 
 if TYPE_CHECKING:
+    Holder = tuple[int, CodeType | None, int]
+    """Who holds a lease: the `id()` of whoever is to give it back, and where that was made (code, instruction)."""
     Parameters = Mapping[str, Any] | Sequence[Any] | object | None
     ManyParameters = Iterable[Mapping[str, Any] | Sequence[Any] | object]
     Hook = Callable[[], object]
+    Fetched = tuple[Sequence[Any] | None, Sequence[Sequence[Any]] | None, int, int | None]
+    """What a statement brought: rows or None, description, rowcount, lastrowid."""

@@ -10,6 +10,7 @@ from . import drivers, errors
 from .drivers.base import Driver, spelled
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
+from .lease import NOBODY
 from .link import Link
 from .params import Compiler
 from .pool import Pool
@@ -58,7 +59,7 @@ class Engine:
         self.driver = driver
         self.name = name
         self.isolation_level = spelled(isolation_level)
-        self.compile = Compiler(driver.lexicon)
+        self.compile = Compiler(driver.lexicon, driver.commits_implicitly)
         self.listeners = Listeners()
         self.clock = perf_counter
         self._connect_args = dict(connect_args or {})
@@ -80,7 +81,7 @@ class Engine:
 
     def session(self, **options: Any) -> Session:
         """Return a new session on this database; the options are `Session`'s."""
-        return Session(self, **options)
+        return Session(self, **options) if options else Session(self)
 
     def begin(self, **options: Any) -> Block:
         """Return a block that is a session and its transaction in one: `with engine.begin() as session`."""
@@ -97,9 +98,9 @@ class Engine:
         """
         compiled = self.compile(statement, parameters)
         text, bound = compiled.bind(parameters)
-        link = Link(self, id(self))
+        link = Link(self, NOBODY)
         try:
-            result: Result[Row] = Result(*link.execute_alone(compiled, text, bound), compiled.sql)
+            result: Result[Row] = Result(link.execute_alone(compiled, text, bound), compiled)
         except BaseException as exc:
             try:
                 link.undo()

@@ -55,13 +55,11 @@ class Exchange:
         self._idle.appendleft(slot)
 
     def _put(self, slot: Slot) -> None:
-        """Publish a slot that is nobody's, and hand it to who waits."""
+        """Publish a slot that is nobody's: an empty one at the left end, so that it is taken last."""
         if slot.conn is None:
             self._idle.appendleft(slot)
         else:
             self._idle.append(slot)
-        if self._waiters:
-            self._match()
 
     def _wait(self, timeout: float | None, frame: FrameType) -> Slot:
         limit = self.timeout if timeout is None else timeout

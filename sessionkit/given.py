@@ -33,7 +33,7 @@ class Given:
         self.isolation_level: str | None = None
         self.listeners = Listeners()
         self.clock = perf_counter
-        self.compile = Compiler(driver.lexicon)
+        self.compile = Compiler(driver.lexicon, driver.commits_implicitly)
         self._plain = self.driver = driver.for_given(conn)
 
     def resolve(self, name: str | None) -> Given:
@@ -56,7 +56,7 @@ class Given:
         """Itself."""
         return self
 
-    def checkout(self, timeout: float | None = None, *, holder: int = 0, depth: int = 1) -> Given:
+    def checkout(self, timeout: float | None = None, *, holder: object = None, depth: int = 1) -> Given:
         """Lend the connection, and look whether it is in somebody's transaction."""
         if self.conn is None:
             raise errors.DisconnectionError("the given connection is a parent process's or was dropped")

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._typing import Lease, Source
+    from ._typing import Holder, Lease, Source
     from .errors import Error
 
 
@@ -21,19 +21,29 @@ class Hold:
     It owns its lease: the connection is out of the pool while `lease` is set. `doubt` is True from before a
     driver call until it has returned well or failed in step, so whatever interrupts it, the connection is
     discarded. `failure` is the first error that doomed the transaction; nothing but an end is possible then.
+    `holder` tells the lender who holds: the `id()` of the session, and where it was made. `depth` counts the nested
+    levels whose savepoint is set here, `first_write` is the first statement that changed data.
     """
 
-    lease: Lease | None = None
-    begun = False
-    by_words = False  # the transaction was begun by words, so the driver's status must say so
-    seen = False  # the driver's status has said so
-    restoring = False  # modes were set that outlive the transaction
-    doubt = False
-    failure: Error | None = None
-    open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
+    __slots__ = (
+        "begun", "by_words", "depth", "doubt", "failure", "first_write", "holder", "lease", "modes", "open_cursors",
+        "restoring", "seen", "source",
+    )  # fmt: skip
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, holder: Holder, modes: tuple[str | None, bool | None] = (None, False)) -> None:
         self.source = source
+        self.holder = holder
+        self.modes = modes  # isolation level, read_only
+        self.lease: Lease | None = None
+        self.depth = 0
+        self.first_write: str | None = None
+        self.begun = False
+        self.by_words = False  # the transaction was begun by words, so the driver's status must say so
+        self.seen = False  # the driver's status has said so
+        self.restoring = False  # modes were set that outlive the transaction
+        self.doubt = False
+        self.failure: Error | None = None
+        self.open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
 
     def conn(self) -> Any:
         """Return the leased connection; one that is gone (closed, or a parent process's) ends the transaction."""
@@ -47,8 +57,10 @@ class Hold:
 
     # -- state
 
-    def _stands(self) -> bool:
-        """Ask the driver, without a round trip, whether the transaction that we began is still open and well."""
+    def stands(self) -> bool:
+        """Tell whether the transaction that we began is still open and well; the driver is asked, at no round trip."""
+        if self.failure is not None:
+            return False
         lease = self.lease
         if lease is not None and lease.conn is not None and not self.doubt:
             try:
@@ -72,7 +84,7 @@ class Hold:
 
     def is_well(self) -> bool:
         """Whether statements can run: nothing has doomed the transaction, if it has begun."""
-        return self.failure is None and not self.doubt and (not self.begun or self._stands())
+        return self.failure is None and not self.doubt and (not self.begun or self.stands())
 
     def status(self) -> int:
         """Return the connection's transaction status; one that cannot be read is BROKEN."""
@@ -162,16 +174,14 @@ class Hold:
 
     def give_back(self) -> None:
         """Give the connection back clean, or discard it when in doubt. Nothing to do without one."""
-        lease = self.lease
-        if lease is None:
-            return
         if self.doubt or self.begun:  # a connection that is broken in other ways, the lender finds out
             self.give_up()
             return
-        if self.restoring:
-            self._restore(lease)
-        self.lease = None
-        self.source.lender.checkin(lease)
+        if self.restoring and self.lease is not None:
+            self._restore(self.lease)
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.source.lender.checkin(lease)
 
     def _restore(self, lease: Lease) -> None:
         self.doubt = True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+
+
+_NOTHING: Mapping[Any, Any] = {}
 
 
 class Store:
@@ -53,16 +56,21 @@ class IdentityMap:
     __slots__ = ("_stores", "lone")
 
     def __init__(self) -> None:
-        self._stores: dict[tuple[object, type], Store] = {}
-        self.lone: dict[type, dict[Any, Any]] = {}
+        self._stores: Mapping[tuple[object, type], Store] = _NOTHING  # never changed, but bound anew
+        self.lone: Mapping[type, dict[Any, Any]] = _NOTHING
         """Class → key → object, from the database that a class is got from when none is named: where `Session.get` looks first."""
 
     def store(self, database: object, cls: type) -> Store:
         """Return the store of a class in a database, made when it is first asked for."""
         found = self._stores.get((database, cls))
         if found is None:
-            found = self._stores[database, cls] = Store()
+            found = Store()
+            self._stores = {**self._stores, (database, cls): found}
         return found
+
+    def remember(self, cls: type, store: Store) -> None:
+        """Let `lone` find the objects of a class."""
+        self.lone = {**self.lone, cls: store.objects}
 
     def stores(self, cls: type) -> list[Store]:
         """Return the stores of a class, one for each database."""
@@ -74,9 +82,8 @@ class IdentityMap:
 
     def clear(self) -> None:
         """Let go of every object."""
-        if self._stores:
-            self.lone = {}
-            self._stores = {}  # bound anew, not emptied: an interrupt leaves either all or nothing
+        if self._stores:  # bound anew, not emptied: an interrupt leaves either all or nothing
+            self.lone = self._stores = _NOTHING
 
     def __len__(self) -> int:
         return sum(len(store.objects) for store in self._stores.values())

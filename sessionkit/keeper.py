@@ -6,6 +6,7 @@ import select
 from random import random
 
 from .errors import DisconnectionError
+from .lease import EMPTY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Keeper:
         is_outage: Callable[[Exception], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._connect, self._close, self._clean, self._fileno, self._ping = connect, close, clean, fileno, ping
+        self._connect, self._close, self._fileno, self._ping = connect, close, fileno, ping
+        self.clean = clean  # of a connection that came home: whether it can be lent again
         self._life, self._idle, self._clock = life, idle, clock
         self._is_outage = is_outage
         self._failures = 0  # in a row, of all callers together
@@ -106,16 +108,13 @@ class Keeper:
         fileno = self._fileno(conn)
         slot.poll = None if fileno is None else _hang_up_check(fileno)
 
-    def is_clean(self, conn: Any) -> bool:
-        """Clean a connection that came home, and tell whether it can be lent again."""
-        try:
-            return self._clean(conn)
-        except Exception as exc:
-            _log("a returned connection could not be cleaned and was closed (%s)", exc)
-            return False
+    def log_unclean(self, exc: Exception) -> None:
+        """Log that a connection that came home could not be cleaned."""
+        _log("a returned connection could not be cleaned and was closed (%s)", exc)
 
     def take(self, slot: Slot) -> Any:
         """Take the connection out of a slot and return it, or None: an interrupt leaves the slot full, or empty."""
+        slot.generation = EMPTY
         conn, slot.conn, slot.poll = slot.conn, None, None
         return conn
 

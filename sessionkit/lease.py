@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
+    from ._typing import Holder
+
+
+NOBODY: Holder = (0, None, 0)
+"""Whoever borrows without saying who it is."""
+EMPTY = -1
+"""The generation of a slot without a connection, which no pool ever has: so that one look tells both."""
+
 
 class Slot:
     """
@@ -23,22 +31,21 @@ class Slot:
     """
 
     __slots__ = (
-        "__weakref__", "at", "code", "conn", "expires", "frame", "generation", "holder", "in_transaction",
-        "poll", "pool", "since", "statement", "thread", "warned",
+        "__weakref__", "at", "code", "conn", "expires", "generation", "holder", "in_transaction", "poll",
+        "pool", "since", "statement", "thread", "warned",
     )  # fmt: skip
 
     def __init__(self, pool: object) -> None:
         self.pool: object | None = pool  # None: it belongs to a parent process, or is no longer counted
         self.conn: Any = None
-        self.generation = 0
+        self.generation = EMPTY
         self.expires = 0.0
         self.since = 0.0  # lent or returned at, monotonic
         self.poll: Callable[[int], Any] | None = None
-        self.holder: int | None = None  # id() of the borrower; None when not lent
+        self.holder: Holder | None = None  # None when not lent
         self.thread = 0
-        self.code: CodeType | None = None  # where it was borrowed: code, instruction, id() of the frame
+        self.code: CodeType | None = None  # where it was borrowed: code and instruction
         self.at = 0
-        self.frame = 0
         self.statement: str | None = None
         self.in_transaction = False
         self.warned = False  # that it is held for long
@@ -116,17 +123,15 @@ def caller(frame: FrameType) -> FrameType:
 
 def holds_all(frame: FrameType, lent: Sequence[Slot]) -> bool:
     """
-    Tell whether each lease's borrower is a local variable of the frame that borrowed, and that is on this stack.
+    Tell whether each lease's borrower is a local variable of the code that borrowed, in a frame that is on this stack.
 
     Only then can nobody else give one back: sessions hop between threads, so the thread alone proves nothing.
     """
-    stack: dict[tuple[int, CodeType | None], FrameType] = {}
+    borrowing = {slot.code for slot in lent}
+    owners: set[tuple[CodeType, int]] = set()
     above: FrameType | None = frame
     while above is not None:
-        stack[id(above), above.f_code] = above
+        if above.f_code in borrowing:  # looking at a frame's locals makes a copy that lives as long as the frame
+            owners.update((above.f_code, id(value)) for value in list(above.f_locals.values()))
         above = above.f_back
-    for slot in lent:
-        found = stack.get((slot.frame, slot.code))
-        if found is None or slot.holder not in [id(value) for value in list(found.f_locals.values())]:
-            return False
-    return True
+    return all((slot.code, slot.holder and slot.holder[0]) in owners for slot in lent)

@@ -13,32 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from ._typing import Source
+    from ._typing import Fetched, Lease
     from .errors import Error
     from .params import Statement
-
-Fetched = tuple["Sequence[Any] | None", "Sequence[Any] | None", int, "int | None"]
-"""What a statement brought: rows or None, description, rowcount, lastrowid."""
 
 
 class Link(Hold):
     """
     A session's hold on one database, from the first statement of a transaction to its end.
 
-    `holder` is the `id()` of the session. `depth` counts the nested levels whose savepoint is set here,
-    `first_write` is the first statement that changed data.
     """
-
-    depth = 0
-    first_write: str | None = None
-
-    def __init__(
-        self, source: Source, holder: int, isolation_level: str | None = None, read_only: bool = False
-    ) -> None:
-        self.source = source
-        self.holder = holder
-        self.isolation_level = isolation_level or source.isolation_level
-        self.read_only = read_only
 
     # -- statements
 
@@ -49,16 +33,17 @@ class Link(Hold):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran, which commits by itself.
         """
-        self._take(4)
-        if not self.source.driver.autocommit or self.isolation_level:
-            self._begin(statement.writes)
+        self.lease = self.source.lender.checkout(holder=self.holder, depth=3)
+        if not self.source.driver.autocommit or self.source.isolation_level:
+            self._begin(self.lease, statement.writes)
         try:
             fetched = self.execute(statement, sql, bound)
         except errors.DisconnectionError as exc:
             if statement.writes and not self.begun:
                 raise self._commit_failed(exc, exc.orig or exc) from exc
             raise
-        self.check_commit()
+        if self.begun and not self.stands():
+            raise self.lost()
         self.commit()
         return fetched
 
@@ -114,7 +99,7 @@ class Link(Hold):
 
     # -- beginning
 
-    def ready(self, statement: Statement, levels: Sequence[Any], write: bool, depth: int = 5) -> None:
+    def ready(self, statement: Statement, levels: Sequence[Any], write: bool, depth: int = 4) -> None:
         """
         Prepare for a statement: lease, begin, look whether the transaction still stands, set outstanding savepoints.
 
@@ -125,24 +110,23 @@ class Link(Hold):
             TransactionAbortedError, TransactionLostError: it stands no more; what did it is the cause.
             ImplicitCommitError: the statement would commit what is not to be committed yet.
         """
-        if self.lease is None:
-            self._take(depth)
-        writes = statement.writes
-        if writes and self.source.driver.commits_implicitly(statement.words):
+        lease = self.lease
+        if lease is None:
+            if self.failure is not None:
+                raise self.lost()
+            self.lease = lease = self.source.lender.checkout(holder=self.holder, depth=depth)
+        if statement.commits:
             self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
         if not self.begun:
-            self._begin(write or writes or not (levels[0].auto or self.read_only))
-        elif self.failure is not None or not self._stands():
+            self._begin(lease, write or statement.writes or not (levels[0].auto or self.modes[1]))
+        elif not self.stands():
             raise self.lost()
         while self.depth < len(levels) - 1:
             self._speak("savepoint", levels[self.depth + 1].name, self.depth + 1)
-        lease = self.lease
-        if lease is not None:
-            lease.statement = statement.sql
-            lease.in_transaction = True
+        lease.statement = statement.sql
 
     def _check_implicit_commit(self, statement: Statement, explicit: bool) -> None:
-        if explicit or self.first_write or self.read_only or not self.source.driver.may_commit_implicitly:
+        if explicit or self.first_write or self.modes[1] or not self.source.driver.may_commit_implicitly:
             raise errors.ImplicitCommitError(
                 f'this database commits the transaction at "{shorten(statement.sql)}"; it was not sent: '
                 "commit first and run it outside a block, or use engine.execute()",
@@ -151,26 +135,23 @@ class Link(Hold):
 
     def after_implicit_commit(self, statement: Statement) -> bool:
         """Tell whether `statement`, which has run, ended the transaction by itself: the link stands as if unused."""
-        if not (statement.writes and self.source.driver.commits_implicitly(statement.words)):
+        if not statement.commits:
             return False
         self.first_write, self.seen = None, False
         return True
 
-    def _take(self, depth: int) -> None:
-        """Lease a connection for the code that is at least `depth` frames above the pool's checkout."""
-        if self.failure is not None:
-            raise self.lost()
-        self.lease = self.source.lender.checkout(holder=self.holder, depth=depth)
-
-    def _begin(self, write: bool) -> None:
-        driver = self.source.driver
-        conn = self.lease.conn if self.lease is not None else self.conn()
-        self.doubt = True
-        if self.read_only:
+    def _begin(self, lease: Lease, write: bool) -> None:
+        driver, conn = self.source.driver, lease.conn
+        if conn is None:
+            conn = self.conn()
+        self.doubt = lease.in_transaction = True
+        level, read_only = self.modes
+        if read_only:
             self.restoring = True
-        level = driver.level(self.isolation_level) if self.isolation_level else None
+        if level := level or self.source.isolation_level:
+            level = driver.level(level)
         try:
-            self.by_words = driver.begin(conn, level, self.read_only, write)
+            self.by_words = driver.begin(conn, level, read_only, write)
         except Exception as exc:
             error = map_error(exc, driver, "BEGIN")
             self.give_up()
@@ -199,7 +180,7 @@ class Link(Hold):
     def release(self, level: int, name: str) -> None:
         """Keep the work since the savepoint of `level` (1: the first nested one), if it was ever set."""
         if self.depth >= level:
-            if self.failure is not None or not self._stands():
+            if not self.stands():
                 raise self.lost()
             self._speak("release", name, level - 1)
 
@@ -213,16 +194,6 @@ class Link(Hold):
             self.depth = level - 1
 
     # -- ending
-
-    def check_commit(self) -> None:
-        """
-        Raise when COMMIT would not commit: the driver's own status is asked first, at no round trip.
-
-        Raises:
-            TransactionAbortedError, TransactionLostError: with what did it as the cause.
-        """
-        if self.begun and (self.failure is not None or not self._stands()):
-            raise self.lost()
 
     def commit(self) -> None:
         """

@@ -8,6 +8,7 @@ from .errors import ArgumentError, InvalidRequestError, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .lexicon import Lexicon
@@ -89,15 +90,17 @@ class Statement:
     """
     A scanned statement, ready to be bound to parameters again and again.
 
-    `sql` is the program's text, `words` its first keywords in upper case, `writes` whether it changes data. `static`
+    `sql` is the program's text, `words` its first keywords in upper case, `writes` whether it changes data, `commits`
+    whether the server commits the open transaction at it, by itself. `static`
     is what `bind` returns when there is nothing to bind, else None; `shape` is a place for results to keep a Row class.
     """
 
     __slots__ = (
-        "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "kind", "shape", "sql", "static", "words", "writes",
+        "_count", "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "commits", "kind", "shape", "sql", "static",
+        "words", "writes",
     )  # fmt: skip
 
-    def __init__(self, sql: str, kind: str, lexicon: Lexicon) -> None:
+    def __init__(self, sql: str, kind: str, lexicon: Lexicon, commits: Callable[[tuple[str, ...]], bool]) -> None:
         self.sql = sql
         self.kind = kind
         self._lexicon = lexicon
@@ -105,11 +108,14 @@ class Statement:
         self._plain, self._doubled = ([part[form] for part in parts] for form in (0, 1))
         self.words = tuple(words[:3])
         self.writes = _is_writing(words)
+        self.commits = self.writes and commits(self.words)
         self.shape: tuple[Any, Any] | None = None
         self._names = frozenset(slot.key for slot in self._slots) if kind != POSITIONAL else frozenset()
         self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))
         nothing_to_bind = kind == NONE and not self._slots and self._fixed is not None
         self.static: tuple[str, None] | None = (str(self._fixed), None) if nothing_to_bind else None
+        by_position = kind == POSITIONAL and lexicon.paramstyle in ("qmark", "format", "numeric")
+        self._count = len(self._slots) if by_position else 0  # above 0: a tuple of so many goes to the driver as it is
 
     @property
     def expands(self) -> bool:
@@ -123,6 +129,8 @@ class Statement:
         Raises:
             ArgumentError: names are missing or superfluous, or a list is empty where it cannot be.
         """
+        if self._count and type(parameters) is tuple and len(parameters) == self._count and self._fixed is not None:
+            return self._fixed, parameters
         values = self._values(parameters)
         if self._fixed is not None:
             return self._fixed, self._packed(values)
@@ -311,12 +319,19 @@ def kind_of(parameters: object) -> str:
 
 
 class Compiler:
-    """Statements for one lexicon, scanned once and kept: at most `size` of them, then it starts over."""
+    """
+    Statements for one lexicon, scanned once and kept: at most `size` of them, then it starts over.
 
-    __slots__ = ("_known", "lexicon", "size")
+    `commits` tells of a statement's first words whether the server commits at it by itself.
+    """
 
-    def __init__(self, lexicon: Lexicon, size: int = 512) -> None:
+    __slots__ = ("_commits", "_known", "lexicon", "size")
+
+    def __init__(
+        self, lexicon: Lexicon, commits: Callable[[tuple[str, ...]], bool] = lambda words: False, size: int = 512
+    ) -> None:
         self.lexicon = lexicon
+        self._commits = commits
         self.size = size
         self._known: dict[str, dict[str, Statement]] = {NONE: {}, NAMED: {}, POSITIONAL: {}}
 
@@ -328,7 +343,7 @@ class Compiler:
             ArgumentError: `sql` is no string, or the parameters are of no kind known.
             InvalidRequestError: it is COMMIT or another word that only the session may speak.
         """
-        kind = NONE if parameters is None else kind_of(parameters)
+        kind = NONE if parameters is None else POSITIONAL if type(parameters) is tuple else kind_of(parameters)
         try:
             return self._known[kind][sql]
         except (KeyError, TypeError):  # new, or unhashable and so no string
@@ -338,7 +353,7 @@ class Compiler:
         known = self._known[kind]
         if len(known) >= self.size:
             known.clear()
-        statement = Statement(sql, kind, self.lexicon)
+        statement = Statement(sql, kind, self.lexicon, self._commits)
         statement.refuse_control()
         known[sql] = statement
         return statement

@@ -15,12 +15,14 @@ from time import monotonic, sleep
 from .errors import ArgumentError, PoolClosedError
 from .exchange import Exchange
 from .keeper import LONG_IDLE, Keeper
-from .lease import LeaseInfo, Slot, caller
+from .lease import EMPTY, NOBODY, LeaseInfo, Slot, caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from ._typing import Holder
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _graveyard: list[Any] = []
@@ -71,12 +73,13 @@ class Pool(Exchange):
 
     # -- lending
 
-    def checkout(self, timeout: float | None = None, *, holder: int = 0, depth: int = 1) -> Slot:
+    def checkout(self, timeout: float | None = None, *, holder: Holder = NOBODY, depth: int = 1) -> Slot:
         """
         Lend a connection as `slot.conn`, waiting up to `timeout` seconds (None: the pool's own) for one.
 
         Give it back with `checkin()` or `discard()`, or drop the last reference to the slot. `holder` is the
-        `id()` of the object that will do so; `depth` is how many frames above this call the borrower is, at least.
+        `id()` of the object that will do so, and where that was made; `depth` is how many frames above this call the
+        borrower is, at least.
 
         Raises:
             PoolTimeoutError: no connection came free in time; it names the holders.
@@ -99,12 +102,12 @@ class Pool(Exchange):
             slot = self._wait(timeout, frame)
         slot.holder = holder
         slot.thread = get_ident()
-        slot.code, slot.at, slot.frame = frame.f_code, frame.f_lasti, id(frame)
+        slot.code = frame.f_code
+        slot.at = frame.f_lasti
         now = self._clock()
         keeper = self._keeper
         if (
-            slot.conn is None
-            or slot.generation != keeper.generation
+            slot.generation != keeper.generation  # an empty slot is of none
             or now >= slot.expires
             or now - slot.since >= LONG_IDLE
             or (slot.poll is not None and slot.poll(0))
@@ -124,21 +127,17 @@ class Pool(Exchange):
         if slot.pool is not self or slot.holder is None:
             self._refuse(slot)
             return
-        keep = False
         now = self._clock()
         if self._hold_warning is not None:
             self._look_at(slot, now)
             slot.warned = False
         slot.holder = slot.statement = None
-        slot.in_transaction = False
+        slot.in_transaction = keep = False
         keeper = self._keeper
         try:
-            keep = (
-                slot.conn is not None
-                and slot.generation == keeper.generation
-                and now < slot.expires
-                and keeper.is_clean(slot.conn)
-            )
+            keep = slot.generation == keeper.generation and now < slot.expires and keeper.clean(slot.conn)
+        except Exception as exc:
+            keeper.log_unclean(exc)
         finally:
             if not keep:
                 keeper.empty(slot)
@@ -172,11 +171,14 @@ class Pool(Exchange):
         raise PoolClosedError("this connection was given back already; a lease ends once")
 
     def _put_back(self, slot: Slot, now: float) -> None:
+        """Publish a slot that is nobody's, and hand it to who waits."""
         slot.since = now
         self._put(slot)
-        if slot.conn is not None and slot.generation != self._keeper.generation:  # disposed of meanwhile
+        if slot.generation != self._keeper.generation and slot.conn is not None:  # disposed of meanwhile
             self._drain()
-        if now >= self._shrink_at and not self._waiters:
+        if self._waiters:
+            self._match()
+        elif now >= self._shrink_at:
             self._look_at_leases(now)
             self._shrink(now)
 
@@ -301,7 +303,7 @@ class Pool(Exchange):
         for slot in self._living():
             if slot.conn is not None:
                 _graveyard.append(slot.conn)
-            slot.conn, slot.poll, slot.pool = None, None, None
+            slot.conn, slot.poll, slot.pool, slot.generation = None, None, None, EMPTY
         self._fill()
 
     def __repr__(self) -> str:

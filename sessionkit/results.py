@@ -10,6 +10,9 @@ from .rows import row_class
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ._typing import Fetched
+    from .params import Statement
+
 T = TypeVar("T")
 U = TypeVar("U")
 _SHOWN_ROWS = 50
@@ -19,34 +22,36 @@ class Result(Generic[T]):
     """
     The rows of one statement, fetched when it ran and readable for ever: after commit, close, in another thread.
 
-    `columns` are their names (empty for a statement that returns no rows), `rowcount` the rows matched or
-    returned (-1 where the driver cannot tell), `lastrowid` the key that the database generated last, or None.
+    `columns` are their names (empty for a statement that returns no rows).
     """
 
-    __slots__ = ("_description", "_made", "_make", "_rows", "_shapes", "lastrowid", "rowcount", "statement")
+    __slots__ = ("_fetched", "_made", "_make", "_statement")
 
-    def __init__(
-        self,
-        rows: Sequence[Any] | None,
-        description: Sequence[Sequence[Any]] | None,
-        rowcount: int = -1,
-        lastrowid: int | None = None,
-        statement: str = "",
-        shapes: Any = None,
-    ) -> None:
-        self._rows = rows
-        self._description = description
-        self._shapes = shapes  # whose attribute `shape` keeps a description and its Row class
+    def __init__(self, fetched: Fetched, statement: Statement) -> None:
+        self._fetched = fetched
+        self._statement = statement
         self._make: Callable[[Any], Any] | None = None
-        self._made: list[T] | None = None
-        self.rowcount = rowcount
-        self.lastrowid = lastrowid
-        self.statement = statement
+        self._made: list[Any] | None = None
+
+    @property
+    def statement(self) -> str:
+        """The program's own text, as it was executed."""
+        return self._statement.sql
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
-        return tuple([column[0] for column in self._description or ()])
+        return tuple([column[0] for column in self._fetched[1] or ()])
+
+    @property
+    def rowcount(self) -> int:
+        """The rows that were returned or matched; -1 where the driver cannot tell."""
+        return self._fetched[2]
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The key that the database generated last, or None."""
+        return self._fetched[3]
 
     def all(self) -> list[T]:
         """Return every row."""
@@ -54,13 +59,13 @@ class Result(Generic[T]):
 
     def first(self) -> T | None:
         """Return the first row, or None when there is none."""
-        rows = self._rows if self._rows is not None else self.raw()
+        rows = self._fetched[0] or self.raw()
         if not rows:
             return None
         if self._made is not None:
-            return self._made[0]
-        make = self._make
-        return cast("T", (make if make is not None else self._maker())(rows[0]))
+            return cast("T", self._made[0])
+        make: Callable[[Any], T] = self._make or self._maker()
+        return make(rows[0])
 
     def one(self) -> T:
         """
@@ -109,7 +114,7 @@ class Result(Generic[T]):
         return iter(self._objects())
 
     def __len__(self) -> int:
-        return len(self._rows or ())
+        return len(self._fetched[0] or ())
 
     def __bool__(self) -> bool:
         """A result is a fact, with rows or without: always true, so that `or` never drops one."""
@@ -125,23 +130,21 @@ class Result(Generic[T]):
 
     def raw(self) -> Sequence[Any]:
         """Return the rows as the driver brought them; a statement without rows raises InvalidRequestError."""
-        if self._rows is None:
+        rows = self._fetched[0]
+        if rows is None:
             raise InvalidRequestError(
                 f'this statement returned no rows (its rowcount is {self.rowcount}): "{shorten(self.statement)}"'
             )
-        return self._rows
+        return rows
 
     def _maker(self) -> Callable[[Any], Any]:
         """Return the Row class, which is kept with the statement for as long as its columns stay the same."""
-        make = self._make
-        if make is None:
-            shape = self._shapes.shape if self._shapes is not None else None
-            if shape is None or shape[0] != self._description:
-                shape = (self._description, row_class(self.columns))
-                if self._shapes is not None:
-                    self._shapes.shape = shape
-            make = self._make = shape[1]
-        return cast("Callable[[Any], Any]", make)
+        shape, description = self._statement.shape, self._fetched[1]
+        if shape is None or shape[0] != description:
+            shape = self._statement.shape = (description, row_class(self.columns))
+        make: Callable[[Any], Any] = shape[1]
+        self._make = make
+        return make
 
     def _objects(self) -> list[T]:
         if self._made is None:
@@ -149,15 +152,16 @@ class Result(Generic[T]):
         return self._made
 
     def __repr__(self) -> str:
-        if self._rows is None:
+        if self._fetched[0] is None:
             return f"<Result: no rows, rowcount {self.rowcount}>"
-        return f"<Result: {len(self._rows)} rows of {', '.join(self.columns) or 'nothing'}>"
+        return f"<Result: {len(self)} rows of {', '.join(self.columns) or 'nothing'}>"
 
     def __str__(self) -> str:
         """Return the rows as an aligned table, the first fifty of them."""
-        if self._rows is None:
+        rows = self._fetched[0]
+        if rows is None:
             return repr(self)
-        return aligned(self.columns, self._rows[:_SHOWN_ROWS], len(self._rows))
+        return aligned(self.columns, rows[:_SHOWN_ROWS], len(rows))
 
     def _repr_html_(self) -> str:
         """Return the first fifty rows as an HTML table, for notebooks."""
@@ -166,7 +170,7 @@ class Result(Generic[T]):
         def cells(tag: str, values: Any) -> str:
             return "".join(f"<{tag}>{escape(shown(value))}</{tag}>" for value in values)
 
-        body = "".join(f"<tr>{cells('td', row)}</tr>" for row in (self._rows or ())[:_SHOWN_ROWS])
+        body = "".join(f"<tr>{cells('td', row)}</tr>" for row in (self._fetched[0] or ())[:_SHOWN_ROWS])
         more = len(self) - _SHOWN_ROWS
         note = f"<p>… {more} more rows</p>" if more > 0 else ""
         return f"<table><thead><tr>{cells('th', self.columns)}</tr></thead><tbody>{body}</tbody></table>{note}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
+from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 from .aftermath import note
@@ -11,7 +12,8 @@ from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
 from .identity import IdentityMap
-from .lease import place
+from .lease import caller, place
+from .level import NO_MODES
 from .statements import Statements, given_source
 from .transaction import Stack
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._typing import Binder, DBAPIConnection, Hook
-    from .transaction import Transaction
+    from .level import Transaction
 
 
 class Session(Statements):
@@ -35,8 +37,7 @@ class Session(Statements):
     every transaction that does not say otherwise. `info` is a dict of the program's own.
     """
 
-    _close_resets_only = True
-    _info: dict[Any, Any] | None = None
+    _links: dict[Any, Any] = {}  # for the finaliser of one that was never made
 
     def __init__(
         self,
@@ -49,24 +50,24 @@ class Session(Statements):
         read_only: bool = False,
         info: dict[Any, Any] | None = None,
     ) -> None:
-        self._identity = IdentityMap()
-        self._stack = stack = Stack(self._identity, expire_on_commit)
+        self._identity = identity = IdentityMap()
+        self._stack = stack = Stack(identity, expire_on_commit)
         self._guard = stack.guard
-        binder: Any = bind if hasattr(bind, "resolve") else given_source(bind)
+        self._links = stack.links
+        binder: Any = bind
+        if not hasattr(bind, "lender") and not hasattr(bind, "resolve"):
+            binder = given_source(bind)
         self._binder = binder
         self._fixed = binder if hasattr(binder, "lender") else None
-        if not autobegin:
-            self._autobegin = False
-        if isolation_level is not None or read_only:
-            self._defaults = (spelled(isolation_level), read_only)
-        if not close_resets_only:
-            self._close_resets_only = False
-        if info is not None:
-            self._info = info
-        frame = sys._getframe(1)
-        while frame.f_globals.get("__package__") == "sessionkit" and frame.f_back is not None:
-            frame = frame.f_back
-        self._made = (frame.f_code, frame.f_lasti)
+        self._autobegin = autobegin
+        self._defaults = (
+            NO_MODES if isolation_level is None and not read_only else (spelled(isolation_level), read_only)
+        )
+        self._close_resets_only = close_resets_only
+        self._closed = False
+        self._info = info
+        frame = caller(_getframe(1))
+        self._holder = (id(self), frame.f_code, frame.f_lasti)
 
     # -- transactions
 
@@ -83,10 +84,8 @@ class Session(Statements):
         """
         with self._guard:
             self._check_usable()
-            self._stack.check_open()
             stack = self._stack
-            if isolation_level is None and read_only is None and not stack.levels:
-                return stack.begin(self._defaults)
+            stack.check_open()
             return stack.open((spelled(isolation_level), read_only), self._defaults)
 
     def begin_nested(self) -> Transaction:
@@ -110,17 +109,12 @@ class Session(Statements):
         if guard.setdefault(0, me) != me:
             guard.contest(me)
         try:
-            if self._closed:
-                self._check_usable()
             stack = self._stack
-            if stack.orphans or stack.ending:
-                self._check_not_in_block("commit", "leave the block to commit")
-                stack.check_open()
             levels = stack.levels
+            if self._closed or stack.orphans or stack.ending or len(levels) > 1 or (levels and levels[0].entered):
+                self._check_commit()
+                levels = stack.levels
             if levels:
-                if len(levels) > 1 or levels[0].entered:
-                    self._check_not_in_block("commit", "leave the block to commit")
-                    raise InvalidRequestError("a begin_nested() handle is still open; end it first, or roll back")
                 stack.commit_all(levels[0])
         finally:
             guard.pop(0, None)
@@ -184,6 +178,7 @@ class Session(Statements):
         finally:
             if final and not self._close_resets_only:
                 self._closed = True
+                self._fixed = None  # so that what a statement looks at first sends it to be refused
 
     def _closed_idle(self) -> bool:
         """Close a session with nothing begun, which has nothing to do but forget; False when there is more to do."""
@@ -191,7 +186,8 @@ class Session(Statements):
         if stack.levels or stack.links or self._guard:
             return False
         self._identity.clear()
-        self._closed = self._closed or not self._close_resets_only
+        if not self._close_resets_only:
+            self._closed, self._fixed = True, None
         return True
 
     def _dropped_work(self) -> str | None:
@@ -256,6 +252,13 @@ class Session(Statements):
 
     # -- inside
 
+    def _check_commit(self) -> None:
+        self._check_usable()
+        self._check_not_in_block("commit", "leave the block to commit")
+        self._stack.check_open()
+        if len(self._stack.levels) > 1:
+            raise InvalidRequestError("a begin_nested() handle is still open; end it first, or roll back")
+
     def _check_not_in_block(self, verb: str, how: str) -> None:
         if self._stack.in_block:
             raise InvalidRequestError(f"{verb}() inside a begin() block, which ends the transaction itself; {how}")
@@ -270,29 +273,14 @@ class Session(Statements):
         return self.__reduce__()
 
     def __del__(self) -> None:
-        stack = getattr(self, "_stack", None)
-        if stack is None or not stack.links or sys is None or sys.is_finalizing():
-            return
-        _abandon(stack, place(*self._made))
+        if self._links and sys is not None and not sys.is_finalizing():
+            _abandon(self._links, place(*self._holder[1:]))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if not self._stack.levels else repr(self._stack.levels[-1])
         if isinstance(self._binder, Given) and self._binder.is_inside:
             state += "; inside a transaction that it does not end"
         return f"<Session: {state}, {len(self._identity)} objects>"
-
-
-def _abandon(stack: Stack, made: str) -> None:
-    """Close what an uncollected session held, without touching the pool, and say where it was made."""
-    import warnings
-
-    while stack.links:
-        stack.links.popitem()[1].abandon()
-    warnings.warn(
-        f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
-        ResourceWarning,
-        stacklevel=3,
-    )
 
 
 def _warn(first_write: str | None) -> None:
@@ -309,6 +297,19 @@ def _warn(first_write: str | None) -> None:
     )
 
 
+def _abandon(links: dict[Any, Any], made: str) -> None:
+    """Close what an uncollected session held, without touching the pool, and say where it was made."""
+    import warnings
+
+    while links:
+        links.popitem()[1].abandon()
+    warnings.warn(
+        f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
+        ResourceWarning,
+        stacklevel=3,
+    )
+
+
 class Block:
     """A session and its transaction in one block: what `engine.begin()` and `registry.begin()` return."""
 
@@ -319,21 +320,22 @@ class Block:
         self._options = options
 
     def __enter__(self) -> Session:
-        self._session = session = Session(self._bind, **self._options)
-        self._transaction = session.begin()
-        self._transaction.__enter__()
+        self._session = session = Session(self._bind, **self._options) if self._options else Session(self._bind)
+        self._transaction = level = session._stack.begin(session._defaults)
+        level.entered = True
         return session
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool | None:
+        session = self._session
         try:
             swallowed = self._transaction.__exit__(kind, exc, tb)
         except BaseException as failed:
-            self._session.__exit__(type(failed), failed, failed.__traceback__)
+            session.__exit__(type(failed), failed, failed.__traceback__)
             raise
         if swallowed:
-            self._session.__exit__(None, None, None)
-        else:
-            self._session.__exit__(kind, exc, tb)
+            kind = exc = tb = None
+        if not session._closed_idle():
+            session.__exit__(kind, exc, tb)
         return swallowed

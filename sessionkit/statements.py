@@ -18,7 +18,7 @@ from .results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._typing import ManyParameters, Parameters, Source
+    from ._typing import Holder, ManyParameters, Parameters, Source
     from .guard import Guard
     from .identity import IdentityMap
     from .params import Statement
@@ -38,9 +38,10 @@ class Statements:
     _binder: Any
     _fixed: Source | None
     """The database itself when the session is bound to one; None when names are looked up in a registry."""
-    _autobegin = True
-    _defaults: tuple[str | None, bool] = (None, False)
-    _closed = False
+    _autobegin: bool
+    _defaults: tuple[str | None, bool | None]
+    _closed: bool
+    _holder: Holder
 
     # -- statements
 
@@ -59,7 +60,8 @@ class Statements:
         if guard.setdefault(0, me) != me:
             guard.contest(me)
         try:
-            return self._run(self._source(bind), statement, parameters)
+            source = self._fixed if bind is None else None
+            return self._run(source or self._source(bind), statement, parameters)
         finally:
             guard.pop(0, None)
 
@@ -74,14 +76,14 @@ class Statements:
             source = self._source(bind)
             if not rows:
                 self._ensure_begun()
-                return Result(None, None, 0, None, statement)
+                return Result((None, None, 0, None), source.compile(statement, None))
             compiled = source.compile(statement, rows[0])
             if compiled.expands:
                 raise ArgumentError(":*names cannot be used with executemany; execute once for each list")
             bound = [compiled.bind(row) for row in rows]
             link = self._ready(source, compiled)
             fetched = link.execute(compiled, bound[0][0], [row for _, row in bound], many=True)
-            return self._ended(link, compiled, Result(*fetched, compiled.sql))
+            return self._ended(link, compiled, Result(fetched, compiled))
 
     def query(
         self, target: Callable[..., T], statement: str, parameters: Parameters = None, *, bind: str | None = None
@@ -131,7 +133,7 @@ class Statements:
             source = self._source(bind, cls)
             found: T | None = self._objects.get(source, cls, key, for_update)
             if bind is None and found is not None:
-                self._identity.lone[cls] = self._identity.store(source, cls).objects
+                self._identity.remember(cls, self._identity.store(source, cls))
             return found
 
     def insert(self, obj: T, *, bind: str | None = None) -> T:
@@ -214,23 +216,18 @@ class Statements:
         """Run one statement in the transaction: the one way that all of them take."""
         compiled: Statement = source.compile(sql, parameters)
         text, bound = compiled.static or compiled.bind(parameters)
-        link = self._ready(source, compiled, lock, 6)
-        rows, description, rowcount, lastrowid = link.execute(compiled, text, bound)
-        result: Result[Any] = Result(rows, description, rowcount, lastrowid, sql, compiled)
-        return self._ended(link, compiled, result) if compiled.writes else result
+        link = self._ready(source, compiled, lock, 5)
+        result: Result[Any] = Result(link.execute(compiled, text, bound), compiled)
+        return self._ended(link, compiled, result) if compiled.commits else result
 
-    def _ready(self, source: Source, compiled: Statement, lock: bool = False, depth: int = 5) -> Link:
+    def _ready(self, source: Source, compiled: Statement, lock: bool = False, depth: int = 4) -> Link:
         stack = self._stack
-        levels = stack.levels
-        if stack.ending or stack.orphans or not (levels or self._autobegin):
+        if not stack.levels or stack.ending or stack.orphans:
             self._ensure_begun()
-            levels = stack.levels
-        if not levels:
-            stack.begin(self._defaults, auto=True)
+        levels = stack.levels
         link: Link | None = stack.links.get(source)
         if link is None:
-            root = levels[0]
-            link = stack.links[source] = Link(source, id(self), root.isolation_level, root.read_only)
+            link = stack.links[source] = Link(source, self._holder, levels[0].modes)
         link.ready(compiled, levels, lock, depth)
         return link
 
@@ -252,7 +249,8 @@ class Statements:
         return found
 
     def _ensure_begun(self) -> None:
-        self._check_usable()
+        if self._closed:
+            self._check_usable()
         stack = self._stack
         if stack.orphans or stack.ending:
             stack.check_open()

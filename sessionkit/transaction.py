@@ -1,115 +1,19 @@
-"""Levels and their fate; the ends: commit over several links, the one way out, hooks."""
+"""The levels of a session and their ends: commit over several links, the one way out, hooks."""
 
 from __future__ import annotations
 
 from . import errors
 from .aftermath import note, quietened, raise_first, run_hooks
-from .errors import InvalidRequestError, Rollback, TransactionLostError
+from .errors import InvalidRequestError, TransactionLostError
 from .guard import Guard
+from .level import COMMITTED, LOST, NO_MODES, OPEN, ROLLED_BACK, UNKNOWN, Transaction, filled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from ._typing import Held, Hook
-
-    Modes = tuple[str | None, bool | None]
-
-OPEN, COMMITTED, ROLLED_BACK, LOST, UNKNOWN = "active", "committed", "rolled back", "lost", "unknown"
-
-_NO_MODES: Modes = (None, False)
-
-
-class Transaction:
-    """
-    A level of a session's transaction: the outermost, or one with a savepoint. Lives as long as that level.
-
-    As a `with` block it commits on a normal end and rolls back on any exception. As a handle it is ended once,
-    by `commit()` or `rollback()`. `status` tells its fate: active, committed, rolled back, lost, unknown.
-    """
-
-    entered = False  # a `with` block is open
-    status = OPEN
-    isolation_level: str | None = None
-    read_only = False
-    commit_hooks: tuple[Hook, ...] = ()
-    rollback_hooks: tuple[Hook, ...] = ()
-    undo: tuple[Hook, ...] = ()  # what puts objects back when this level is rolled back
-
-    def __init__(self, stack: Stack, name: str | None, auto: bool) -> None:
-        self._stack = stack
-        self.name = name  # of the savepoint; None for the outermost
-        self.auto = auto  # began by itself
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it has not ended."""
-        return self.status == OPEN
-
-    @property
-    def nested(self) -> bool:
-        """Whether it is a savepoint in another."""
-        return self.name is not None
-
-    def commit(self) -> None:
-        """
-        Commit this level: the outermost for good, a nested one into the level around it.
-
-        Raises:
-            InvalidRequestError: it has ended, is a `with` block, or has an inner handle that is still open.
-        """
-        with self._stack.guard:
-            self._check_handle("commit")
-            self._stack.commit(self)
-
-    def rollback(self) -> None:
-        """
-        Undo this level and all within it.
-
-        Raises:
-            InvalidRequestError: it has ended, or it or one within it is a `with` block.
-        """
-        with self._stack.guard:
-            self._check_handle("rollback")
-            self._stack.rollback(self)
-
-    @property
-    def _guard(self) -> Guard:
-        return self._stack.guard
-
-    def _check_handle(self, verb: str) -> None:
-        levels = self._stack.levels
-        if self.status != OPEN or self not in levels:
-            raise InvalidRequestError(f"this transaction is {self.status} already; a handle is ended once")
-        if any(level.entered for level in levels[levels.index(self) :]):
-            raise InvalidRequestError(
-                f"{verb}() inside the transaction's own block: leave the block to commit, raise sessionkit.Rollback to undo it"
-            )
-
-    def __enter__(self) -> Transaction:
-        if self.status != OPEN or self.entered:
-            told = "is entered" if self.entered else f"is {self.status}"
-            raise InvalidRequestError(
-                f"this transaction {told} already; a block is entered once, begin() gives a new one"
-            )
-        self.entered = True
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool | None:
-        with self._stack.guard:
-            self.entered = False
-            if exc is None:
-                self._stack.leave_block(self)
-                return False
-            self._stack.leave_block_by(self, exc)
-        return isinstance(exc, Rollback)
-
-    def __repr__(self) -> str:
-        kind = f"savepoint {self.name}" if self.nested else "begun by itself" if self.auto else "begun"
-        return f"<Transaction: {self.status}, {kind}>"
+    from .level import Modes
 
 
 class Stack:
@@ -121,17 +25,18 @@ class Stack:
     transaction that stands, or one that the next end finishes.
     """
 
-    orphans: tuple[Transaction, ...] = ()  # blocks whose transaction was ended under them
-    owed: tuple[Hook, ...] = ()  # rollback hooks of savepoints that were rolled back
-    ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
-    _serial = 0
+    __slots__ = ("_serial", "ending", "expire", "guard", "held", "levels", "links", "orphans", "owed")
 
     def __init__(self, held: Held, expire: bool) -> None:
         self.guard = Guard()
         self.held = held
         self.expire = expire
-        self.levels: list[Transaction] = []
         self.links: dict[object, Any] = {}  # by source
+        self.levels: tuple[Transaction, ...] = ()
+        self.orphans: tuple[Transaction, ...] = ()  # blocks whose transaction was ended under them
+        self.owed: tuple[Hook, ...] = ()  # rollback hooks of savepoints that were rolled back
+        self.ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
+        self._serial = 0
 
     # -- beginning
 
@@ -161,7 +66,7 @@ class Stack:
         """
         asked = modes[0] is not None or modes[1] is not None
         if not self.levels:
-            return self.begin((modes[0] or defaults[0], defaults[1] if modes[1] is None else modes[1]))
+            return self.begin(filled(modes, defaults))
         root = self.levels[0]
         if not root.auto or len(self.levels) > 1:
             if asked:
@@ -175,24 +80,21 @@ class Stack:
                     "a statement has run in this transaction already; commit or roll back, then begin(…)"
                 )
             self.links.clear()
-            root.isolation_level = modes[0] if modes[0] is not None else root.isolation_level
-            root.read_only = root.read_only if modes[1] is None else modes[1]
+            root.modes = filled(modes, root.modes)
         root.auto = False
         return root
 
     def begin(self, modes: Modes, auto: bool = False) -> Transaction:
         """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
-        level = Transaction(self, None, auto)
-        if modes != _NO_MODES:
-            level.isolation_level, level.read_only = modes[0], bool(modes[1])
-        self.levels.append(level)
+        level = Transaction(self, None, auto, modes)
+        self.levels = (level,)
         return level
 
     def nest(self) -> Transaction:
         """Begin a level with a savepoint, set on each database by its first statement there."""
         self._serial += 1
-        level = Transaction(self, f"sk_{self._serial}", auto=False)
-        self.levels.append(level)
+        level = Transaction(self, f"sk_{self._serial}", False, NO_MODES)
+        self.levels += (level,)
         return level
 
     @property
@@ -206,10 +108,10 @@ class Stack:
         """End a level by keeping its work; whatever fails, the level has ended and the session is usable."""
         if self.levels[-1] is not level:
             raise InvalidRequestError("a transaction within this one is still open; end that first, or roll back")
-        if level.nested:
-            self._release(level)
-        else:
+        if level.name is None:
             self.commit_all(level)
+        else:
+            self._release(level)
 
     def _release(self, level: Transaction) -> None:
         number = len(self.levels) - 1
@@ -224,7 +126,7 @@ class Stack:
         parent.rollback_hooks += level.rollback_hooks
         parent.undo += level.undo
         level.status = COMMITTED
-        self.levels.pop()
+        self.levels = self.levels[:-1]
 
     def _undo_level(self, level: Transaction, exc: BaseException) -> None:
         """Roll a level back because of `exc`, which must come out whatever else fails."""
@@ -251,37 +153,46 @@ class Stack:
             _run_undo(inner)
             self.owed += inner.rollback_hooks
             inner.status = ROLLED_BACK
-            self.levels.pop()
+            self.levels = self.levels[:-1]
         raise_first(failures)
 
     # -- ending it all
 
     def commit_all(self, root: Transaction) -> None:
         """Commit for good on every database, first those that were written to; each is asked before any is told."""
-        links = list(self.links.values())
+        links = self.links
         try:
-            for link in links:
-                link.check_commit()
+            for link in links.values():
+                if link.begun and not link.stands():
+                    raise link.lost()
         except BaseException as exc:
             self._drop_because(exc, LOST if isinstance(exc, TransactionLostError) else ROLLED_BACK)
             raise
         self.ending = UNKNOWN
-        committed: list[str] = []
-        if len(links) > 1:
-            links.sort(key=lambda link: link.first_write is None)  # what was only read can hardly fail: last
-        for link in links:
+        committed: tuple[str, ...] = ()
+        while links:
+            link = self._next_to_commit() if len(links) > 1 else next(iter(links.values()))
             try:
                 link.commit()
-                committed.append(link.source.name)
-                del self.links[link.source]
+                del links[link.source]
             except BaseException as exc:
                 self._commit_stopped(exc, link.source.name, committed)
                 raise
+            committed += (link.source.name,)
         if self.expire:
             self.held.clear()
-        self._finish(COMMITTED, root.commit_hooks + self.owed)
+        root.status = COMMITTED
+        self.levels = ()
+        self.ending = None
+        if root.commit_hooks or self.owed:
+            hooks, self.owed = root.commit_hooks + self.owed, ()
+            run_hooks(hooks)
 
-    def _commit_stopped(self, exc: BaseException, failed: str, committed: list[str]) -> None:
+    def _next_to_commit(self) -> Any:
+        """Return the link to commit next: what was only read can hardly fail, so it comes last."""
+        return min(self.links.values(), key=lambda link: link.first_write is None)
+
+    def _commit_stopped(self, exc: BaseException, failed: str, committed: tuple[str, ...]) -> None:
         """COMMIT failed on one of the databases: undo what can be, and say what cannot."""
         rest = [link.source.name for link in self.links.values() if link.source.name != failed]
         unknown = isinstance(exc, errors.CommitUnknownError) or not isinstance(exc, Exception)
@@ -341,12 +252,10 @@ class Stack:
             if level.entered:
                 self.orphans += (level,)
             level.status = outcome
-        self.levels = []
+        self.levels = ()
         self.ending = None
-        if self.owed:
-            self.owed = ()
-        if hooks:
-            run_hooks(hooks)
+        self.owed = ()
+        run_hooks(hooks)
 
     # -- blocks
 

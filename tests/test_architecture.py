@@ -23,7 +23,8 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],
-        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "link", "proxies"], ["given"], ["transaction"],
+        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "link", "proxies"], ["given"],
+        ["level", "transaction"],
     ],
     [["statements", "session", "engine", "registry"]],
     [["__init__"], ["cli"], ["testing"]],

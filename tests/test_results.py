@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import ArgumentError, InvalidRequestError, MultipleResultsFound, NoResultFound, Result
+from sessionkit.lexicon import Lexicon
+from sessionkit.params import Compiler
 from sessionkit.rows import row_class
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 def result(rows: list[tuple[Any, ...]], *columns: str) -> Result[Any]:
     """Return a result of these rows."""
-    return Result(rows, [(name,) for name in columns], len(rows), None, "select things")
+    statement = Compiler(Lexicon())("select things", None)
+    return Result((rows, [(name,) for name in columns], len(rows), None), statement)
 
 
 def test_a_result_is_readable_for_ever(db: Database) -> None:
