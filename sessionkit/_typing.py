@@ -72,6 +72,8 @@ class Source(Protocol):
 class Held(Protocol):
     """What a session holds of its databases and forgets when its transaction ends: an identity map."""
 
+    lone: Mapping[type, dict[Any, Any]]
+
     def clear(self) -> None: ...
 
 

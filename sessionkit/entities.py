@@ -63,7 +63,7 @@ class Entity:
     """What `@entity` knows of a class: table, columns, key, version; and the SQL that follows from them."""
 
     __slots__ = (
-        "_statements", "bind", "cls", "columns", "fields", "key", "key_row", "make_positional", "table", "version", "version_at",
+        "_selects", "_statements", "bind", "cls", "columns", "fields", "key", "key_row", "make_positional", "table", "version", "version_at",
     )  # fmt: skip
 
     def __init__(self, cls: type, table: str, key: tuple[str, ...], bind: str | None, version: str | None) -> None:
@@ -89,6 +89,7 @@ class Entity:
         self.key_row: Callable[[Any], Any] = itemgetter(*positions)
         self.version_at = self.fields.index(version) if version else -1
         self.make_positional = all(field.init and not field.kw_only for field in fields)
+        self._selects: dict[tuple[str, str], str] = {}
         self._statements: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     # -- between objects and rows
@@ -156,10 +157,13 @@ class Entity:
     # -- the four statements; parameters are named k0, k1 … for the key and v0, v1 … for the fields
 
     def select(self, quote: str, suffix: str = "") -> str:
-        """Return the SELECT of one row by its key."""
-        return self._text("select", quote, (suffix,), lambda: (
-            f"SELECT {self._list(quote, self.fields)} FROM {quoted(self.table, quote)} WHERE {self._where(quote)}{suffix}"
-        ))  # fmt: skip
+        """Return the SELECT of one row by its key, whose values are parameters by position."""
+        found = self._selects.get((quote, suffix))
+        if found is None:
+            where = " AND ".join(f"{self._column(quote, name)} = ?" for name in self.key)
+            found = f"SELECT {self._list(quote, self.fields)} FROM {quoted(self.table, quote)} WHERE {where}{suffix}"
+            self._selects[quote, suffix] = found
+        return found
 
     def insert(self, quote: str, names: tuple[str, ...], returning: bool) -> str:
         """Return the INSERT of the fields `names`, with RETURNING for the key if asked."""
@@ -190,20 +194,24 @@ class Entity:
             f"DELETE FROM {quoted(self.table, quote)} WHERE {self._where(quote)}{self._and_version(quote)}"
         ))  # fmt: skip
 
-    def key_parameters(self, key: Any) -> dict[str, Any]:
+    def key_values(self, key: Any) -> tuple[Any, ...]:
         """
-        Return the parameters that stand for a key.
+        Return a key's values as a tuple.
 
         Raises:
             ArgumentError: a composite key was not given as a tuple of its length.
         """
         if len(self.key) == 1:
-            return {"k0": key}
+            return (key,)
         if not isinstance(key, tuple) or len(key) != len(self.key):
             raise ArgumentError(
                 f"the key of {self.cls.__name__} is a tuple ({', '.join(self.key)}), got {type(key).__name__}"
             )
-        return {f"k{number}": part for number, part in enumerate(key)}
+        return key
+
+    def key_parameters(self, key: Any) -> dict[str, Any]:
+        """Return the parameters that stand for a key by name; errors as with `key_values`."""
+        return {f"k{number}": part for number, part in enumerate(self.key_values(key))}
 
     def field_parameters(self, obj: object, names: Iterable[str]) -> dict[str, Any]:
         """Return the parameters that stand for an object's fields."""

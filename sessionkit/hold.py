@@ -61,15 +61,10 @@ class Hold:
         """Tell whether the transaction that we began is still open and well; the driver is asked, at no round trip."""
         if self.failure is not None:
             return False
-        lease = self.lease
-        if lease is not None and lease.conn is not None and not self.doubt:
-            try:
-                if self.source.driver.status(lease.conn) == ACTIVE:
-                    self.seen = True
-                    return True
-            except Exception:  # whatever it is, it is no status: told below
-                pass
         status = self.status()
+        if status == ACTIVE:
+            self.seen = True
+            return True
         if status == UNTOLD:
             return True
         if status == INERROR:
@@ -88,14 +83,13 @@ class Hold:
 
     def status(self) -> int:
         """Return the connection's transaction status; one that cannot be read is BROKEN."""
-        conn = self.lease.conn if self.lease is not None else None
-        if conn is None or self.doubt:
+        lease = self.lease
+        if lease is None or lease.conn is None or self.doubt:
             return BROKEN
         try:
-            found: int = self.source.driver.status(conn)
+            return self.source.driver.status(lease.conn)  # type: ignore[no-any-return]
         except Exception:  # whatever it is, it is no status
             return BROKEN
-        return found
 
     def lost(self) -> Error:
         """Return the error for using a transaction that is aborted or over, its cause being what did it."""

@@ -14,11 +14,21 @@ _NOTHING: Mapping[Any, Any] = {}
 class Store:
     """The objects of one class from one database: by key, each with the row that it came from."""
 
-    __slots__ = ("objects", "rows")
+    __slots__ = ("_filled", "_rows", "objects")
 
     def __init__(self) -> None:
         self.objects: dict[Any, Any] = {}
-        self.rows: dict[Any, tuple[Any, ...]] = {}
+        self._rows: dict[Any, tuple[Any, ...]] = {}
+        self._filled: tuple[Sequence[Any], Sequence[tuple[Any, ...]]] | None = None
+
+    @property
+    def rows(self) -> dict[Any, tuple[Any, ...]]:
+        """The row that each object came from, by key; of many that came together it is sorted out when first asked for."""
+        if self._filled is not None:
+            keys, rows = self._filled
+            self._rows = dict(zip(keys, rows, strict=True))
+            self._filled = None
+        return self._rows
 
     def key_of(self, obj: object, likely: Any) -> Any:
         """Return the key under which `obj` is held, or None; `likely` is where to look first."""
@@ -34,10 +44,14 @@ class Store:
         self.objects[key] = obj
         self.rows[key] = row
 
-    def fill(self, keys: Sequence[Any], objects: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> None:
-        """Hold many objects at once, in a store that holds none of them yet."""
-        self.objects.update(zip(keys, objects, strict=True))
-        self.rows.update(zip(keys, rows, strict=True))
+    def fill(self, keys: Sequence[Any], objects: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Hold many objects at once, in a store that holds none yet; False, and none is held, when two have one key."""
+        found = dict(zip(keys, objects, strict=True))
+        if len(found) != len(keys):
+            return False
+        self._filled = (keys, rows)  # first the rows, so that an interrupt leaves no object without one
+        self.objects.update(found)
+        return True
 
     def drop(self, key: Any) -> None:
         """Let go of what is held under `key`, if anything is."""

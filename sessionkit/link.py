@@ -65,7 +65,10 @@ class Link(Hold):
         started = source.clock() if told else 0.0
         self.doubt = True
         try:
-            fetched: Fetched = (source.driver.fetch_many if many else source.driver.fetch)(conn, sql, bound)
+            if many:
+                fetched: Fetched = source.driver.fetch_many(conn, sql, bound)
+            else:
+                fetched = source.driver.fetch(conn, sql, bound)
         except Exception as exc:
             error = self._failed(exc, statement.sql)
             if told:
@@ -148,10 +151,9 @@ class Link(Hold):
         level, read_only = self.modes
         if read_only:
             self.restoring = True
-        if level := level or self.source.isolation_level:
-            level = driver.level(level)
+        level = level or self.source.isolation_level
         try:
-            self.by_words = driver.begin(conn, level, read_only, write)
+            self.by_words = driver.begin(conn, level and driver.level(level), bool(read_only), write)
         except Exception as exc:
             error = map_error(exc, driver, "BEGIN")
             self.give_up()

@@ -44,13 +44,12 @@ class Objects:
         store = self.identity.store(source, cls)
         if key is None:
             return None
-        if not for_update:
-            try:
-                held = store.objects.get(key)
-            except TypeError:
-                raise ArgumentError(f"a key of {cls.__name__} is hashable, got {type(key).__name__}") from None
-            if held is not None:
-                return held
+        try:
+            held = store.objects.get(key)
+        except TypeError:
+            raise ArgumentError(f"a key of {cls.__name__} is hashable, got {type(key).__name__}") from None
+        if held is not None and not for_update:
+            return held
         row = self._select(source, entity, key, for_update)
         if row is None:
             store.drop(key)
@@ -60,7 +59,7 @@ class Objects:
     def _select(self, source: Source, entity: Entity, key: Any, lock: bool = False) -> tuple[Any, ...] | None:
         driver = source.driver
         sql = entity.select(driver.identifier_quote, driver.for_update if lock else "")
-        rows = self._run(source, sql, entity.key_parameters(key), lock=lock).raw()
+        rows = self._run(source, sql, entity.key_values(key), lock).raw()
         return rows[0] if rows else None
 
     def query(self, source: Source, target: Any, result: Result[Any]) -> Result[Any]:
@@ -77,11 +76,9 @@ class Objects:
 
     def _merge_all(self, entity: Entity, store: Store, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not store.objects and entity.make_positional:
-            keys = list(map(entity.key_row, rows))
-            if len(set(keys)) == len(keys):  # nothing is held and each row came once: no merging to do
-                objects = list(starmap(entity.cls, rows))
-                store.fill(keys, objects, rows)
-                return objects
+            objects = list(starmap(entity.cls, rows))
+            if store.fill(list(map(entity.key_row, rows)), objects, rows):
+                return objects  # nothing was held and each row came once: no merging to do
         return [self._merge(entity, store, row) for row in rows]
 
     def _merge(self, entity: Entity, store: Store, row: tuple[Any, ...]) -> Any:

@@ -104,8 +104,8 @@ class Pool(Exchange):
         slot.thread = get_ident()
         slot.code = frame.f_code
         slot.at = frame.f_lasti
-        now = self._clock()
-        keeper = self._keeper
+        clock, keeper = self._clock, self._keeper
+        now = clock()
         if (
             slot.generation != keeper.generation  # an empty slot is of none
             or now >= slot.expires
@@ -113,7 +113,7 @@ class Pool(Exchange):
             or (slot.poll is not None and slot.poll(0))
         ):
             self._prepare(slot, self.timeout if timeout is None else timeout)
-            now = self._clock()
+            now = clock()
         slot.since = now
         return slot
 
@@ -127,15 +127,15 @@ class Pool(Exchange):
         if slot.pool is not self or slot.holder is None:
             self._refuse(slot)
             return
-        now = self._clock()
+        clock, keeper = self._clock, self._keeper
+        clean, now = keeper.clean, clock()
         if self._hold_warning is not None:
             self._look_at(slot, now)
             slot.warned = False
         slot.holder = slot.statement = None
         slot.in_transaction = keep = False
-        keeper = self._keeper
         try:
-            keep = slot.generation == keeper.generation and now < slot.expires and keeper.clean(slot.conn)
+            keep = slot.generation == keeper.generation and now < slot.expires and clean(slot.conn)
         except Exception as exc:
             keeper.log_unclean(exc)
         finally:

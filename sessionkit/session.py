@@ -11,7 +11,6 @@ from .aftermath import note
 from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
-from .identity import IdentityMap
 from .lease import caller, place
 from .level import NO_MODES
 from .statements import Statements, given_source
@@ -50,8 +49,7 @@ class Session(Statements):
         read_only: bool = False,
         info: dict[Any, Any] | None = None,
     ) -> None:
-        self._identity = identity = IdentityMap()
-        self._stack = stack = Stack(identity, expire_on_commit)
+        self._stack = stack = Stack(expire_on_commit)
         self._guard = stack.guard
         self._links = stack.links
         binder: Any = bind
@@ -111,9 +109,8 @@ class Session(Statements):
         try:
             stack = self._stack
             levels = stack.levels
-            if self._closed or stack.orphans or stack.ending or len(levels) > 1 or (levels and levels[0].entered):
-                self._check_commit()
-                levels = stack.levels
+            if len(levels) != 1 or levels[0].entered or stack.ending:
+                levels = self._committable()
             if levels:
                 stack.commit_all(levels[0])
         finally:
@@ -173,7 +170,8 @@ class Session(Statements):
 
     def _way_out(self, *, discard: bool = False, final: bool = False) -> None:
         try:
-            self._identity.clear()
+            if self._stack.held is not None:
+                self._stack.held.clear()
             self._stack.drop(discard=discard)
         finally:
             if final and not self._close_resets_only:
@@ -185,7 +183,8 @@ class Session(Statements):
         stack = self._stack
         if stack.levels or stack.links or self._guard:
             return False
-        self._identity.clear()
+        if stack.held is not None:
+            stack.held.clear()
         if not self._close_resets_only:
             self._closed, self._fixed = True, None
         return True
@@ -252,12 +251,14 @@ class Session(Statements):
 
     # -- inside
 
-    def _check_commit(self) -> None:
+    def _committable(self) -> tuple[Transaction, ...]:
+        """Return the levels that commit() ends, none or one; raise where it may not."""
         self._check_usable()
         self._check_not_in_block("commit", "leave the block to commit")
         self._stack.check_open()
         if len(self._stack.levels) > 1:
             raise InvalidRequestError("a begin_nested() handle is still open; end it first, or roll back")
+        return self._stack.levels
 
     def _check_not_in_block(self, verb: str, how: str) -> None:
         if self._stack.in_block:

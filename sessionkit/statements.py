@@ -9,6 +9,7 @@ from . import drivers
 from .entities import declared
 from .errors import ArgumentError, InvalidRequestError, SessionClosedError
 from .given import Given
+from .identity import IdentityMap
 from .lexicon import split
 from .link import Link
 from .objects import Objects
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from ._typing import Holder, ManyParameters, Parameters, Source
     from .guard import Guard
-    from .identity import IdentityMap
     from .params import Statement
     from .rows import Row
     from .transaction import Stack
@@ -34,7 +34,6 @@ class Statements:
 
     _stack: Stack
     _guard: Guard
-    _identity: IdentityMap
     _binder: Any
     _fixed: Source | None
     """The database itself when the session is bound to one; None when names are looked up in a registry."""
@@ -121,20 +120,27 @@ class Statements:
 
         The identity map is asked first. `for_update` goes to the database and locks the row.
         """
-        if not (for_update or bind or self._guard) and (self._autobegin or self._stack.levels):
+        identity: Any = self._stack.held
+        if identity is not None and not (for_update or bind or self._guard) and (self._autobegin or self._stack.levels):
             try:
-                held: T | None = self._identity.lone[cls][key]
+                held: T | None = identity.lone[cls][key]
             except (KeyError, TypeError):  # not held, or a key that cannot be: told below
                 pass
             else:
                 return held
-        with self._guard:
+        guard, me = self._guard, get_ident()
+        if guard.setdefault(0, me) != me:
+            guard.contest(me)
+        try:
             self._ensure_begun()
             source = self._source(bind, cls)
-            found: T | None = self._objects.get(source, cls, key, for_update)
-            if bind is None and found is not None:
-                self._identity.remember(cls, self._identity.store(source, cls))
+            objects = self._objects
+            found: T | None = objects.get(source, cls, key, for_update)
+            if bind is None and found is not None and cls not in objects.identity.lone:
+                objects.identity.remember(cls, objects.identity.store(source, cls))
             return found
+        finally:
+            guard.pop(0, None)
 
     def insert(self, obj: T, *, bind: str | None = None) -> T:
         """Insert an entity as a new row and return it; a key that is None is filled in by the database."""
@@ -212,9 +218,20 @@ class Statements:
 
     # -- inside
 
+    @property
+    def _identity(self) -> IdentityMap:
+        """The identity map, which is made when it is first needed."""
+        stack = self._stack
+        held: Any = stack.held
+        if held is None:
+            held = stack.held = IdentityMap()
+        found: IdentityMap = held
+        return found
+
     def _run(self, source: Source, sql: str, parameters: Any, lock: bool = False) -> Result[Any]:
         """Run one statement in the transaction: the one way that all of them take."""
-        compiled: Statement = source.compile(sql, parameters)
+        compiler = source.compile  # an attribute that is called: quicker by its own name
+        compiled: Statement = compiler(sql, parameters)
         text, bound = compiled.static or compiled.bind(parameters)
         link = self._ready(source, compiled, lock, 5)
         result: Result[Any] = Result(link.execute(compiled, text, bound), compiled)
@@ -238,13 +255,13 @@ class Statements:
         return result
 
     def _source(self, name: str | None, target: object = None) -> Source:
-        if self._closed:
-            self._check_usable()
         if name is None and target is not None:
             entity = declared(target)
             name = entity.bind if entity is not None else None
         if name is None and self._fixed is not None:
             return self._fixed
+        if self._closed:
+            self._check_usable()
         found: Source = self._binder.resolve(name)
         return found
 

@@ -27,9 +27,9 @@ class Stack:
 
     __slots__ = ("_serial", "ending", "expire", "guard", "held", "levels", "links", "orphans", "owed")
 
-    def __init__(self, held: Held, expire: bool) -> None:
+    def __init__(self, expire: bool) -> None:
         self.guard = Guard()
-        self.held = held
+        self.held: Held | None = None  # set when something is first held
         self.expire = expire
         self.links: dict[object, Any] = {}  # by source
         self.levels: tuple[Transaction, ...] = ()
@@ -141,7 +141,8 @@ class Stack:
             self.drop(raising=True)
             return
         number = self.levels.index(level)
-        self.held.clear()
+        if self.held is not None:
+            self.held.clear()
         failures: list[BaseException] = []
         for link in self.links.values():
             try:
@@ -169,17 +170,14 @@ class Stack:
             self._drop_because(exc, LOST if isinstance(exc, TransactionLostError) else ROLLED_BACK)
             raise
         self.ending = UNKNOWN
-        committed: tuple[str, ...] = ()
-        while links:
-            link = self._next_to_commit() if len(links) > 1 else next(iter(links.values()))
+        for link in links.values() if len(links) == 1 else self._by_risk():
             try:
                 link.commit()
-                del links[link.source]
             except BaseException as exc:
-                self._commit_stopped(exc, link.source.name, committed)
+                self._commit_stopped(exc, link)
                 raise
-            committed += (link.source.name,)
-        if self.expire:
+        links.clear()
+        if self.held is not None and self.expire:
             self.held.clear()
         root.status = COMMITTED
         self.levels = ()
@@ -188,13 +186,16 @@ class Stack:
             hooks, self.owed = root.commit_hooks + self.owed, ()
             run_hooks(hooks)
 
-    def _next_to_commit(self) -> Any:
-        """Return the link to commit next: what was only read can hardly fail, so it comes last."""
-        return min(self.links.values(), key=lambda link: link.first_write is None)
+    def _by_risk(self) -> list[Any]:
+        """Return the links in the order of their commits: what was only read can hardly fail, so it comes last."""
+        return sorted(self.links.values(), key=lambda link: link.first_write is None)
 
-    def _commit_stopped(self, exc: BaseException, failed: str, committed: tuple[str, ...]) -> None:
+    def _commit_stopped(self, exc: BaseException, link: Any) -> None:
         """COMMIT failed on one of the databases: undo what can be, and say what cannot."""
-        rest = [link.source.name for link in self.links.values() if link.source.name != failed]
+        failed = link.source.name
+        others = [other for other in self.links.values() if other is not link]
+        committed = [other.source.name for other in others if other.lease is None]  # its connection is back
+        rest = [other.source.name for other in others if other.lease is not None]
         unknown = isinstance(exc, errors.CommitUnknownError) or not isinstance(exc, Exception)
         self._drop_because(exc, UNKNOWN if unknown or committed else ROLLED_BACK)
         if committed and isinstance(exc, Exception):
@@ -222,7 +223,8 @@ class Stack:
         if not (self.levels or self.links):
             return
         outcome = self.ending = outcome or self.ending or ROLLED_BACK
-        self.held.clear()
+        if self.held is not None:
+            self.held.clear()
         failures: list[BaseException] = []
         while self.links:
             source, link = next(reversed(self.links.items()))

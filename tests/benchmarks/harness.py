@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ def compare(candidates: dict[str, Callable[[], object]], *, calls: int = 2000, p
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for call in candidates.values():
         call()
+    gc.collect()
+    gc.freeze()  # what the peers' modules hold is no part of what a candidate costs
     for _ in range(ROUNDS):
         for name, call in candidates.items():
             started = perf_counter()
