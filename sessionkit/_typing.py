@@ -60,6 +60,7 @@ class Source(Protocol):
     name: str
     driver: Any
     isolation_level: str | None
+    distant: bool
     listeners: Any
     clock: Callable[[], float]
 

@@ -50,6 +50,7 @@ class Engine:
         pool_idle: float | None = 600.0,
         hold_warning: float | None = None,
         isolation_level: str | None = None,
+        distant: bool = False,
         on_connect: Iterable[str | Callable[[Any], object]] = (),
         on_return: Iterable[str | Callable[[Any], object]] = (),
         echo: bool = False,
@@ -59,6 +60,7 @@ class Engine:
         self.driver = driver
         self.name = name
         self.isolation_level = spelled(isolation_level)
+        self.distant = distant
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly)
         self.listeners = Listeners()
         self.clock = perf_counter
@@ -285,6 +287,7 @@ def create_engine(
     pool_idle: float | None = 600.0,
     hold_warning: float | None = None,
     isolation_level: str | None = None,
+    distant: bool = False,
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
     echo: bool = False,
@@ -295,10 +298,11 @@ def create_engine(
 
     `driver` is a driver's name or a `Driver` object, for DB-API modules that sessionkit does not know. The pool opens
     at most `pool_size` connections, lets a caller wait `pool_timeout` seconds, and replaces a connection after
-    `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never); a connection that is held for longer than
-    `hold_warning` seconds is logged. `on_connect` is SQL, or functions
-    of the connection, for each new connection; `on_return` the same for each that comes home. `echo` logs
-    statements to `sessionkit.sql`. Everything else goes to the driver's `connect`.
+    `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never); a connection that is held for longer
+    than `hold_warning` seconds is logged. `distant` says that a round trip to the server takes long, so that BEGIN
+    travels with every first statement (PostgreSQL). `on_connect` is SQL, or functions of the connection, for each new
+    connection; `on_return` the same for each that comes home. `echo` logs statements to `sessionkit.sql`. Everything
+    else goes to the driver's `connect`.
 
     Raises:
         ArgumentError: the URL, the driver or an option is wrong; the text says which and how.
@@ -314,7 +318,7 @@ def create_engine(
         raise ArgumentError(f"driver is a name or a Driver object, got {type(driver).__name__}")
     return Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
-        pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level,
+        pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level, distant=distant,
         on_connect=on_connect, on_return=on_return, echo=echo, connect_args=connect_args,
     )  # fmt: skip
 

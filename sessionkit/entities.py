@@ -63,7 +63,8 @@ class Entity:
     """What `@entity` knows of a class: table, columns, key, version; and the SQL that follows from them."""
 
     __slots__ = (
-        "_selects", "_statements", "bind", "cls", "columns", "fields", "key", "key_row", "make_positional", "table", "version", "version_at",
+        "_selects", "_statements", "bind", "cls", "columns", "fields", "key", "key_row", "make_positional", "table", "version",
+        "version_at",
     )  # fmt: skip
 
     def __init__(self, cls: type, table: str, key: tuple[str, ...], bind: str | None, version: str | None) -> None:

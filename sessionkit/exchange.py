@@ -68,11 +68,11 @@ class Exchange:
         try:
             self._waiters.append(weakref.ref(waiter))
             self._look_again()
-            if not waiter.lock.acquire(blocking=False):
-                self._raise_if_deadlocked(frame)
-            else:
+            if waiter.lock.acquire(blocking=False):
                 return waiter.taken()
-            while True:
+            self._raise_if_deadlocked(frame)
+            left = limit
+            while left > 0:
                 left = deadline - monotonic()
                 if waiter.lock.acquire(timeout=max(0.0, min(TICK, left))):
                     return waiter.taken()
@@ -81,18 +81,24 @@ class Exchange:
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 self._look_at_leases(self._clock())
-                if left <= 0:
-                    self._timeouts += 1
-                    raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
                 if weakref.ref(waiter) not in self._waiters:  # whoever took it out was interrupted: again, in front
                     waiter = Waiter()
                     self._waiters.appendleft(weakref.ref(waiter))
         except BaseException:
-            self._leave(waiter)
+            slot = self._leave(waiter)
+            if slot is not None:
+                self._put(slot)
+            if self._waiters:
+                self._match()
             raise
+        slot = self._leave(waiter)
+        if slot is None:
+            self._timeouts += 1
+            raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
+        return slot  # it came at the last moment
 
-    def _leave(self, waiter: Waiter) -> None:
-        """Leave the queue without a trace, and give back what was handed over meanwhile."""
+    def _leave(self, waiter: Waiter) -> Slot | None:
+        """Leave the queue without a trace; return what was handed over meanwhile, if anything was."""
         try:
             self._waiters.remove(weakref.ref(waiter))
         except (ValueError, IndexError):
@@ -100,10 +106,8 @@ class Exchange:
         try:
             waiter.claim.pop()
         except IndexError:  # a slot is on its way; if its bringer was interrupted, it is made anew
-            if waiter.lock.acquire(timeout=TICK):
-                self._put(waiter.taken())
-        if self._waiters:
-            self._match()
+            return waiter.taken() if waiter.lock.acquire(timeout=TICK) else None
+        return None
 
     def _collect(self) -> None:
         """Look for an abandoned session in a cycle of garbage; at most once a second, because it takes long."""

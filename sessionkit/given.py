@@ -31,6 +31,7 @@ class Given:
         self.statement: str | None = None
         self.in_transaction = False
         self.isolation_level: str | None = None
+        self.distant = False
         self.listeners = Listeners()
         self.clock = perf_counter
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly)
@@ -84,6 +85,7 @@ class Inside:
     """A driver whose transaction is a savepoint in one that somebody else began."""
 
     may_commit_implicitly = False  # it would commit the outer transaction
+    begins_with_first = False
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

@@ -27,7 +27,7 @@ class Hold:
 
     __slots__ = (
         "begun", "by_words", "depth", "doubt", "failure", "first_write", "holder", "lease", "modes", "open_cursors",
-        "restoring", "seen", "source",
+        "pending", "restoring", "seen", "source",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: tuple[str | None, bool | None] = (None, False)) -> None:
@@ -38,6 +38,7 @@ class Hold:
         self.depth = 0
         self.first_write: str | None = None
         self.begun = False
+        self.pending = False  # BEGIN is to travel with the first statement
         self.by_words = False  # the transaction was begun by words, so the driver's status must say so
         self.seen = False  # the driver's status has said so
         self.restoring = False  # modes were set that outlive the transaction
@@ -95,7 +96,7 @@ class Hold:
         """Return the error for using a transaction that is aborted or over, its cause being what did it."""
         cause = self.failure
         name = f" on {self.source.name}" if self.source.name else ""
-        if cause is not None and self.status() == INERROR:
+        if cause is not None and (self.status() == INERROR or self.pending):
             error: Error = errors.TransactionAbortedError(
                 f"the transaction{name} failed earlier and keeps nothing; roll back, or use begin_nested() to go on after an error",
             )
@@ -137,6 +138,10 @@ class Hold:
             if driver.diagnose(exc) is None:
                 raise
             status = BROKEN
+        if self.pending:
+            self.pending = status == IDLE
+            if self.pending and error.sqlstate is not None:  # BEGIN was refused together with the statement
+                self.failure = self.failure or error
         undone = isinstance(error, (errors.DeadlockError, errors.SerializationError))
         ended = status == IDLE and (self.by_words or self.seen or undone)
         if status in (INERROR, BROKEN) or ended:

@@ -65,10 +65,16 @@ class Link(Hold):
         started = source.clock() if told else 0.0
         self.doubt = True
         try:
+            driver = source.driver
             if many:
-                fetched: Fetched = source.driver.fetch_many(conn, sql, bound)
+                if self.pending:
+                    self._begin_now(conn)
+                fetched: Fetched = driver.fetch_many(conn, sql, bound)
+            elif self.pending:
+                fetched = driver.fetch_first(conn, sql, bound, source.distant)
+                self.pending = False
             else:
-                fetched = source.driver.fetch(conn, sql, bound)
+                fetched = driver.fetch(conn, sql, bound)
         except Exception as exc:
             error = self._failed(exc, statement.sql)
             if told:
@@ -91,6 +97,8 @@ class Link(Hold):
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
+            if self.pending:
+                self._begin_now(conn)
             cursor = driver.cursor(conn)
             self.open_cursors += (cursor,)
             run(driver, cursor)
@@ -153,7 +161,10 @@ class Link(Hold):
             self.restoring = True
         level = level or self.source.isolation_level
         try:
-            self.by_words = driver.begin(conn, level and driver.level(level), bool(read_only), write)
+            if driver.begins_with_first and not level and not read_only:
+                self.pending = True
+            else:
+                self.by_words = driver.begin(conn, level and driver.level(level), bool(read_only), write)
         except Exception as exc:
             error = map_error(exc, driver, "BEGIN")
             self.give_up()
@@ -163,6 +174,11 @@ class Link(Hold):
         if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, "begin"))
 
+    def _begin_now(self, conn: Any) -> None:
+        """Send the BEGIN that was to travel with the first statement, because something else comes first."""
+        self.by_words = self.source.driver.begin(conn, None, False, False)
+        self.pending = False
+
     # -- savepoints
 
     def _speak(self, verb: str, name: str, depth: int) -> None:
@@ -170,6 +186,8 @@ class Link(Hold):
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
+            if self.pending:
+                self._begin_now(conn)
             getattr(driver, verb)(conn, name)
         except Exception as exc:
             error = self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")

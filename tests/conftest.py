@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from .proxy import Proxy
+
 KINDS = ("sqlite", "postgres", "mariadb")
 _STARTERS: dict[str, Callable[[Path], Any]] = {"postgres": servers.start_postgres, "mariadb": servers.start_mariadb}
 _missing: dict[str, str] = {}
@@ -54,6 +56,12 @@ class Database:
     def engine(self, **options: Any) -> Engine:
         """Return a further engine on this database, disposed of after the test."""
         engine = create_engine(self.url, **{"name": self.kind, **options})
+        self.engines.append(engine)
+        return engine
+
+    def through(self, proxy: Proxy, **options: Any) -> Engine:
+        """Return a further engine, whose connections go through a proxy to this server."""
+        engine = create_engine(self.url.replace(f":{self.server.port}/", f":{proxy.port}/"), name=self.kind, **options)
         self.engines.append(engine)
         return engine
 

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("SESSIONKIT_SIGNAL_SECONDS", "2"))
 pytestmark = pytest.mark.timeout(60 + 5 * SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python swallows what is raised in a finaliser; pytest would keep it, and with its traceback what was to be finalised."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: None)
 
 
 class Interrupt(BaseException):
@@ -79,7 +86,6 @@ def served_within_half_a_second(pool: Pool, size: int) -> list[Any]:
     return conns
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_checkout_and_checkin_in_a_storm_of_signals(seed: int) -> None:
     """Two connections, another thread borrowing too: no place is lost for longer than half a second, none lent twice."""
@@ -118,7 +124,6 @@ def test_checkout_and_checkin_in_a_storm_of_signals(seed: int) -> None:
     print(f"{storm.hits} interrupts")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_sessions_in_a_storm_of_signals(tmp_path: Path) -> None:
     """Blocks on SQLite: every one that ended well is there, and no other; every place is free, nothing is dirty."""
     engine = create_engine(f"sqlite:///{tmp_path}/storm.db", pool_size=2, pool_timeout=5)

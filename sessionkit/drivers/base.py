@@ -120,6 +120,8 @@ class Driver:
     """Whether the connections that `connect` makes commit each statement by themselves until `begin` says otherwise."""
     always_begun: ClassVar[bool] = False
     """Whether a transaction is open at all times, so that the status says nothing about a given connection."""
+    begins_with_first: ClassVar[bool] = False
+    """Whether a BEGIN without modes can travel with the first statement, by `fetch_first`."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
     spellings: ClassVar[tuple[str, ...]] = ()
@@ -275,7 +277,7 @@ class Driver:
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
         """
-        Begin a transaction; return True when it is open now, False when the next statement opens it.
+        Begin a transaction; return True when it is open now, False when the next statement opens it by itself.
 
         `write` says that it will write, for databases that take the lock at once. The default suits PEP 249's
         implicit begin, and knows the standard's SET TRANSACTION.
@@ -283,6 +285,15 @@ class Driver:
         if isolation_level or read_only:
             self.run(conn, self.set_transaction(isolation_level, read_only))
         return False
+
+    def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
+        """
+        Begin, and run the first statement as `fetch` does: for drivers that say `begins_with_first`.
+
+        `distant` says that a round trip costs more than anything that saves it.
+        """
+        self.begin(conn, None, False, False)
+        return self.fetch(conn, sql, parameters)
 
     def level(self, wanted: str) -> str:
         """Return the weakest isolation level of this server that is at least as strong as `wanted`."""

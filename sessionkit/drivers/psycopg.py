@@ -1,4 +1,4 @@
-"""PostgreSQL through psycopg 3: autocommit connections, and BEGIN … COMMIT as words."""
+"""PostgreSQL through psycopg 3: autocommit connections, and a BEGIN that travels with the first statement."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Psycopg(Driver):
     lexicon = Lexicon("format", dollar=True, nested=True)
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
+    begins_with_first = True
 
     # -- connecting
 
@@ -101,13 +102,16 @@ class Psycopg(Driver):
         """Run one statement and fetch all of it; the names of the columns are read off libpq's result."""
         with conn.cursor(row_factory=_tuple_row()) as cursor:
             cursor.execute(sql, parameters)
-            result = cursor.pgresult
-            if result is None or not result.nfields:
-                return None, None, cursor.rowcount, None
-            encoding = conn.info.encoding
-            description = tuple([(result.fname(number).decode(encoding),) for number in range(result.nfields)])
-            rows = cursor.fetchall()
-            return rows, description, len(rows), None
+            return self._fetched(conn, cursor)
+
+    def _fetched(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:
+        result = cursor.pgresult
+        if result is None or not result.nfields:
+            return None, None, cursor.rowcount, None
+        encoding = conn.info.encoding
+        description = tuple([(result.fname(number).decode(encoding),) for number in range(result.nfields)])
+        rows = cursor.fetchall()
+        return rows, description, len(rows), None
 
     def run(self, conn: Any, words: str) -> None:
         """Run words without counting them towards automatic preparation."""
@@ -142,14 +146,52 @@ class Psycopg(Driver):
     # -- transactions
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
-        """BEGIN with its modes; a given connection that begins by itself gets SET TRANSACTION as its first statement."""
-        if not conn.autocommit:
-            return super().begin(conn, isolation_level, read_only, write)
-        words = "BEGIN"
-        if isolation_level:
-            words += f" ISOLATION LEVEL {isolation_level}"
+        """BEGIN with its modes, as words."""
+        words = f"BEGIN ISOLATION LEVEL {isolation_level}" if isolation_level else "BEGIN"
         self.run(conn, words + " READ ONLY" if read_only else words)
         return True
+
+    def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
+        """
+        BEGIN and a statement without parameters are one simple query; else psycopg sends its own BEGIN first.
+
+        For a distant server they go as one pipeline, which costs more time here than a short trip does.
+        """
+        if parameters is None:
+            with conn.cursor(row_factory=_tuple_row()) as cursor:
+                cursor.execute(f"BEGIN; {sql}", prepare=False)
+                cursor.nextset()
+                return self._fetched(conn, cursor)
+        if not (distant and _pipelines()):
+            conn.autocommit = False
+            return self.fetch(conn, sql, parameters)
+        with conn.cursor() as begin, conn.cursor(row_factory=_tuple_row()) as cursor:
+            with conn.pipeline():  # leaving it waits for the answers
+                begin.execute("BEGIN", prepare=False)
+                cursor.execute(sql, parameters)
+            return self._fetched(conn, cursor)
+
+    def commit(self, conn: Any) -> None:
+        """Commit, and go back to autocommit."""
+        conn.commit()
+        if not conn.autocommit:
+            conn.autocommit = True
+
+    def rollback(self, conn: Any) -> None:
+        """Roll back, and go back to autocommit."""
+        conn.rollback()
+        if not conn.autocommit:
+            conn.autocommit = True
+
+    def clean(self, conn: Any) -> bool:
+        """Idle nearly always, which one look tells."""
+        if conn.pgconn.transaction_status == IDLE and conn.autocommit:
+            return True
+        return super().clean(conn)
+
+    def for_given(self, conn: Any) -> Psycopg:
+        """Return the driver for a given connection, which may be one that begins by itself."""
+        return self if conn.autocommit else BeginsByItself()
 
     # -- what it is
 
@@ -197,6 +239,26 @@ class Psycopg(Driver):
         if "InterfaceError" in names and "closed" in text:
             return Diagnosis(errors.DisconnectionError, text="the connection is closed")
         return super().diagnose(exc)
+
+
+class BeginsByItself(Psycopg):
+    """A given connection that is not in autocommit mode: it begins by itself with its first statement, and stays so."""
+
+    begins_with_first = False
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """SET TRANSACTION as the first statement, if there is anything to set."""
+        if isolation_level or read_only:
+            self.run(conn, self.set_transaction(isolation_level, read_only))
+        return False
+
+    def commit(self, conn: Any) -> None:
+        """Commit."""
+        conn.commit()
+
+    def rollback(self, conn: Any) -> None:
+        """Roll back."""
+        conn.rollback()
 
 
 @cache

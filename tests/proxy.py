@@ -1,0 +1,142 @@
+"""A wire between client and server that a test can watch, cut, stop and slow down."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Proxy:
+    """
+    Forwards TCP connections to `port` on this machine, from the port `self.port`. Close it after use.
+
+    `trips` counts round trips: how often a client spoke after it had been answered. `delay` is the time that bytes take one
+    way, in seconds. `on_sent(data)` and `on_answer(data)` look at what passes and return False to cut the connection
+    there and then, with `data` not passed on. While `frozen`, nothing passes, and nothing is refused.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self.trips = 0
+        self.delay = 0.0
+        self.frozen = False
+        self.on_sent: Callable[[bytes], bool] = lambda data: True
+        self.on_answer: Callable[[bytes], bool] = lambda data: True
+        self._pairs: set[Pair] = set()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def cut(self) -> None:
+        """Cut every connection that is open now."""
+        for pair in list(self._pairs):
+            pair.cut()
+
+    def close(self) -> None:
+        """Cut everything and stop listening."""
+        self._closed = True
+        self._thread.join(5)
+        self.cut()
+        self._listener.close()
+        self._selector.close()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closed:
+            if self.frozen:
+                time.sleep(0.01)
+                continue
+            for key, _ in self._selector.select(0.05):
+                key.data(key.fileobj)
+
+    def _accept(self, listener: Any) -> None:
+        client, _ = listener.accept()
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # nobody listens there now: as if nobody listened here
+            client.close()
+            return
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pair = Pair(self, client, server)
+        self._pairs.add(pair)
+        self._selector.register(client, selectors.EVENT_READ, pair.sent)
+        self._selector.register(server, selectors.EVENT_READ, pair.answered)
+
+    def forget(self, pair: Pair) -> None:
+        """Stop listening to a pair that was cut."""
+        self._pairs.discard(pair)
+        for sock in (pair.client, pair.server):
+            try:
+                self._selector.unregister(sock)
+            except (KeyError, ValueError):
+                pass
+
+
+class Pair:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self.client = client
+        self.server = server
+        self._answered = True
+        self._lock = threading.Lock()
+
+    def sent(self, sock: Any) -> None:
+        """The client spoke."""
+        data = self._read(self.client)
+        if data and self._answered:
+            self._proxy.trips += 1
+            self._answered = False
+        self._pass(data, self._proxy.on_sent, self.server)
+
+    def answered(self, sock: Any) -> None:
+        """The server spoke."""
+        data = self._read(self.server)
+        self._answered = True
+        self._pass(data, self._proxy.on_answer, self.client)
+
+    def _read(self, sock: socket.socket) -> bytes:
+        try:
+            return sock.recv(65536)
+        except OSError:
+            return b""
+
+    def _pass(self, data: bytes, look: Callable[[bytes], bool], to: socket.socket) -> None:
+        if not data or not look(data):
+            self.cut()
+            return
+        if self._proxy.delay:
+            time.sleep(self._proxy.delay)
+        try:
+            to.sendall(data)
+        except OSError:
+            self.cut()
+
+    def cut(self) -> None:
+        """Close both ends."""
+        with self._lock:
+            self._proxy.forget(self)
+            for sock in (self.client, self.server):
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:  # closed by its other end
+                    pass
+                sock.close()
