@@ -24,12 +24,29 @@ import tempfile
 import time
 from pathlib import Path
 
+from sessionkit import URL
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before a child could be forbidden to
 STARTING = 60.0  # seconds a server may take to accept connections
 
 
 class Unavailable(Exception):
     """A database cannot be had on this machine; the text says why."""
+
+
+def connect(url: str):  # type: ignore[no-untyped-def]
+    """Return a raw connection of the driver for a URL, in autocommit mode."""
+    if url.startswith("postgresql"):
+        import psycopg
+
+        return psycopg.connect(url, autocommit=True)
+    import pymysql
+
+    found = URL.parse(url)
+    return pymysql.connect(
+        host=found.host, port=found.port or 3306, user=found.username, password=found.password or "",
+        database=found.database, autocommit=True,
+    )  # fmt: skip
 
 
 class Server:
@@ -76,13 +93,7 @@ class Server:
 
     def connect(self):  # type: ignore[no-untyped-def]
         """Return a raw connection of the driver, in autocommit mode."""
-        if self.url.startswith("postgresql"):
-            import psycopg
-
-            return psycopg.connect(self.url, autocommit=True)
-        import pymysql
-
-        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", database="test", autocommit=True)
+        return connect(self.url)
 
     def stop(self, how: int | None = None) -> None:
         """Stop the server: by a fast shutdown, or by a signal (SIGKILL is a crash)."""
@@ -109,6 +120,11 @@ class External:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.port = URL.parse(url).port
+
+    def connect(self):  # type: ignore[no-untyped-def]
+        """Return a raw connection of the driver, in autocommit mode."""
+        return connect(self.url)
 
     def stop(self) -> None:
         """Leave it alone."""

@@ -18,6 +18,8 @@ from sessionkit import PoolClosedError, PoolDeadlockError, PoolTimeoutError
 from sessionkit.pool import Pool
 from sessionkit.testing import fake_engine
 
+from .soak import lending
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -665,3 +667,10 @@ def test_a_script_that_closes_nothing(db: Database) -> None:
     """It ends at once, with status 0 and nothing on standard error."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, db.url], capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_random_operations_from_eight_threads() -> None:
+    """With failing connects, leaks, timeouts and disposals: at the end every place is accounted for."""
+    done = lending.run(20_000, seed=1)
+    assert done.total() == 20_000
+    assert min(done[what] for what in ("lent and returned", "lent and discarded", "lent and lost", "dispose")) > 0

@@ -91,6 +91,9 @@ _COMMITTING = frozenset(
 )
 
 
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
 class BadValue(TypeError):
     """A value that PyMySQL would have written as something else."""
 
@@ -182,7 +185,8 @@ class PyMySQL(Driver):
 
     def _checked(self, cursor: Any, row: Any) -> Any:
         known = cursor.connection.encoders
-        if all(type(value) in known and not isinstance(value, (list, tuple, dict, set)) for value in row):
+        types = set(map(type, row))
+        if known.keys() >= types and types.isdisjoint(_CONTAINERS):
             return row
         return tuple([_plain(value, known) for value in row])
 
@@ -270,7 +274,7 @@ def _safe_text(code: int, text: str) -> str:
 
 def _plain(value: object, known: Mapping[type, object]) -> object:
     """Return a value as PyMySQL writes it faithfully, or raise BadValue."""
-    if isinstance(value, (list, tuple, dict, set, frozenset)):
+    if isinstance(value, _CONTAINERS):
         raise BadValue(f"a {type(value).__name__} is no value for MySQL; expand a list with :*name")
     if type(value) in known:
         return value

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+SERIAL = {"postgres": "serial", "mariadb": "int auto_increment"}
+
+
 def sqlite(found: dict[str, Any]) -> None:
     """Everything that needs no server, on a file in memory."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
@@ -41,6 +44,13 @@ def sqlite(found: dict[str, Any]) -> None:
                 show(found, "10,000 rows to tuples, per row", compare(tuples, calls=3, per=10_000))
                 show(found, "10,000 rows to objects, per row", compare(objects, calls=3, per=10_000))
             show(found, "one-row transaction, SQLite", compare(peers.one_row(path, engine)))
+            raw = sqlite3.connect(path, isolation_level=None)
+            show(
+                found,
+                "10,000 rows into a table, SQLite, per row",
+                compare(peers.bulk(raw, "?", engine, f"sqlite:///{path}"), calls=1, per=10_000),
+            )
+            raw.close()
 
 
 def on_servers(found: dict[str, Any]) -> None:
@@ -56,7 +66,18 @@ def on_servers(found: dict[str, Any]) -> None:
                     "pool, PostgreSQL: checkout + checkin",
                     compare(peers.checkouts_postgres(server.url, engine), calls=5000),
                 )
-            show(found, f"session cycle, {kind}", compare(peers.cycle_server(kind, server, engine), calls=500))
+            show(found, f"session cycle, {kind}", compare(peers.cycle_server(server.url, engine), calls=500))
+            engine.execute(
+                f"create table item (id {SERIAL[kind]} primary key, name varchar(60), price double precision)"
+            )
+            raw = servers.connect(server.url)
+            show(
+                found,
+                f"10,000 rows into a table, {kind}, per row",
+                compare(peers.bulk(raw, "%s", engine, server.url), calls=1, per=10_000),
+            )
+            raw.close()
+        show(found, f"round trips of a session cycle, {kind}", peers.trips(server), unit="")
         server.stop()
 
 
@@ -72,10 +93,10 @@ def threads(found: dict[str, Any]) -> None:
         print(f"  {name:44} {throughput:10.0f}    {share:7.2f}")
 
 
-def show(found: dict[str, Any], title: str, figures: dict[str, float]) -> None:
+def show(found: dict[str, Any], title: str, figures: dict[str, float], unit: str = "µs") -> None:
     """Print a case and keep it."""
     found[title] = figures
-    print(table(title, figures), flush=True)
+    print(table(title, figures, unit=unit), flush=True)
 
 
 def main() -> None:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine, entity
 
+from ..proxy import Proxy
+from ..servers import connect
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,9 +44,11 @@ def prepare(path: str) -> None:
 def checkouts_sqlite(path: str, engine: Engine) -> Candidates:
     """Checkout and checkin of a SQLite connection, nothing else."""
     from dbutils.pooled_db import PooledDB
+    from playhouse.pool import PooledSqliteDatabase
     from sqlalchemy.pool import QueuePool
 
     dbutils = PooledDB(sqlite3, maxconnections=5, database=path, check_same_thread=False)
+    peewee = PooledSqliteDatabase(path, max_connections=5)
     alchemy = QueuePool(lambda: sqlite3.connect(path, check_same_thread=False), pool_size=5)
     plain: queue.LifoQueue[Any] = queue.LifoQueue()
     plain.put(sqlite3.connect(path, check_same_thread=False))
@@ -52,9 +57,14 @@ def checkouts_sqlite(path: str, engine: Engine) -> Candidates:
     def ours() -> None:
         pool.checkin(pool.checkout())
 
+    def theirs() -> None:
+        peewee.connect()
+        peewee.close()
+
     return {
         "sessionkit": ours,
         "DBUtils PooledDB": lambda: dbutils.connection().close(),
+        "peewee": theirs,
         "SQLAlchemy QueuePool": lambda: alchemy.connect().close(),
         "LifoQueue (no checks at all)": lambda: plain.put(plain.get()),
     }
@@ -84,9 +94,12 @@ def checkouts_postgres(url: str, engine: Engine) -> Candidates:
 def cycle_sqlite(path: str, engine: Engine) -> Candidates:
     """Open a session, `select 1`, its first row, commit, close."""
     from dbutils.pooled_db import PooledDB
+    from playhouse.pool import PooledSqliteDatabase
     from sqlalchemy import create_engine as alchemy_engine
     from sqlalchemy import text
     from sqlalchemy.orm import Session
+
+    peewee = PooledSqliteDatabase(path, max_connections=5)
 
     raw = sqlite3.connect(path, isolation_level=None)
     alchemy = alchemy_engine(f"sqlite:///{path}")
@@ -132,16 +145,25 @@ def cycle_sqlite(path: str, engine: Engine) -> Candidates:
         conn.commit()
         conn.close()
 
+    def active_record() -> None:
+        with peewee.connection_context(), peewee.atomic():
+            peewee.execute_sql("select 1").fetchone()
+
     return {
         "raw driver, no transaction": by_hand, "raw driver, BEGIN and COMMIT": by_hand_in_a_transaction, "sessionkit": ours,
-        "DBUtils": pooled, "SQLAlchemy Core": core, "SQLAlchemy ORM": orm,
+        "DBUtils": pooled, "peewee": active_record, "SQLAlchemy Core": core, "SQLAlchemy ORM": orm,
     }  # fmt: skip
 
 
-def cycle_server(kind: str, server: Any, engine: Engine) -> Candidates:
+def cycle_server(url: str, engine: Engine) -> Candidates:
     """The same unit of work on a server: one statement and commit on a connection that is open."""
-    raw = server.connect()
-    if kind == "postgres":
+    from sqlalchemy import create_engine as alchemy_engine
+    from sqlalchemy import text
+
+    alchemy = alchemy_engine(for_alchemy(url))
+    one = text("select 1")
+    raw = connect(url)
+    if url.startswith("postgresql"):
         raw.autocommit = False
     else:
         raw.autocommit(False)
@@ -158,7 +180,65 @@ def cycle_server(kind: str, server: Any, engine: Engine) -> Candidates:
         session.commit()
         session.close()
 
-    return {"raw driver": by_hand, "sessionkit": ours}
+    def core() -> None:
+        with alchemy.connect() as conn:
+            conn.execute(one).first()
+            conn.commit()
+
+    return {"raw driver": by_hand, "sessionkit": ours, "SQLAlchemy Core": core}
+
+
+def trips(server: Any) -> dict[str, float]:
+    """How often a session cycle waits for the server, with each: counted by a proxy on the wire."""
+    with Proxy(server.port) as proxy:
+        url = server.url.replace(f":{server.port}/", f":{proxy.port}/")
+        found = {}
+        with create_engine(url) as engine:
+            for name, cycle in cycle_server(url, engine).items():
+                cycle()
+                before = proxy.trips
+                cycle()
+                found[name] = float(proxy.trips - before)
+            engine.execute("select 1")
+            before = proxy.trips
+            engine.execute("select 1")
+            found["sessionkit, engine.execute"] = float(proxy.trips - before)
+    return found
+
+
+def for_alchemy(url: str) -> str:
+    """Return a URL as SQLAlchemy spells it."""
+    return url.replace("postgresql:", "postgresql+psycopg:").replace("mysql:", "mysql+pymysql:")
+
+
+def bulk(raw: Any, mark: str, engine: Engine, url: str) -> Candidates:
+    """Ten thousand rows into a table, in one transaction that is rolled back."""
+    from sqlalchemy import create_engine as alchemy_engine
+    from sqlalchemy import text
+
+    values = [(f"n{number}", number / 2) for number in range(10_000)]
+    named = [{"n": name, "p": price} for name, price in values]
+    alchemy = alchemy_engine(for_alchemy(url))
+    into = text("insert into item (name, price) values (:n, :p)")
+
+    def by_hand() -> None:
+        cursor = raw.cursor()
+        cursor.execute("begin")
+        cursor.executemany(f"insert into item (name, price) values ({mark}, {mark})", values)
+        cursor.close()
+        raw.rollback()
+
+    def ours() -> None:
+        session = engine.session()
+        session.executemany("insert into item (name, price) values (?, ?)", values)
+        session.rollback()
+
+    def core() -> None:
+        with alchemy.connect() as conn:
+            conn.execute(into, named)
+            conn.rollback()
+
+    return {"raw driver, executemany": by_hand, "sessionkit": ours, "SQLAlchemy Core": core}
 
 
 def one_row(path: str, engine: Engine) -> Candidates:
@@ -176,7 +256,35 @@ def one_row(path: str, engine: Engine) -> Candidates:
         with engine.begin() as session:
             session.execute(insert, ("a", 1.0))
 
-    return {"raw driver": by_hand, "sessionkit": ours}
+    from dbutils.pooled_db import PooledDB
+    from playhouse.pool import PooledSqliteDatabase
+    from sqlalchemy import create_engine as alchemy_engine
+    from sqlalchemy import text
+
+    dbutils = PooledDB(sqlite3, maxconnections=5, database=path)
+    peewee = PooledSqliteDatabase(path, max_connections=5)
+    alchemy = alchemy_engine(f"sqlite:///{path}")
+    into = text("insert into item (name, price) values (:n, :p)")
+
+    def pooled() -> None:
+        conn = dbutils.connection()
+        cursor = conn.cursor()
+        cursor.execute(insert, ("a", 1.0))
+        cursor.close()
+        conn.commit()
+        conn.close()
+
+    def active_record() -> None:
+        with peewee.connection_context(), peewee.atomic():
+            peewee.execute_sql(insert, ("a", 1.0))
+
+    def core() -> None:
+        with alchemy.begin() as conn:
+            conn.execute(into, {"n": "a", "p": 1.0})
+
+    return {
+        "raw driver": by_hand, "sessionkit": ours, "DBUtils": pooled, "peewee": active_record, "SQLAlchemy Core": core,
+    }  # fmt: skip
 
 
 @contextlib.contextmanager
