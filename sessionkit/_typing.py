@@ -40,6 +40,7 @@ class Lease(Protocol):
     """A connection lent for the length of a transaction; `conn` is None when it is gone (closed, or a fork's)."""
 
     conn: Any
+    poll: Callable[[int], Any] | None
     statement: str | None
     in_transaction: bool
 
@@ -61,6 +62,7 @@ class Source(Protocol):
     driver: Any
     isolation_level: str | None
     distant: bool
+    statement_timeout: float | None
     listeners: Any
     clock: Callable[[], float]
 
@@ -87,6 +89,8 @@ class Binder(Protocol):
 if TYPE_CHECKING:
     Holder = tuple[int, CodeType | None, int]
     """Who holds a lease: the `id()` of whoever is to give it back, and where that was made (code, instruction)."""
+    Modes = tuple[str | None, bool | None, float | None]
+    """How a transaction is to be: isolation level, read_only, statement_timeout in seconds; None where nothing was said."""
     Parameters = Mapping[str, Any] | Sequence[Any] | object | None
     ManyParameters = Iterable[Mapping[str, Any] | Sequence[Any] | object]
     Hook = Callable[[], object]

@@ -7,10 +7,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import drivers, errors
-from .drivers.base import Driver, spelled
+from .drivers.base import CONNECTING, Driver, spelled
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .lease import NOBODY
+from .level import checked_limit
 from .link import Link
 from .params import Compiler
 from .pool import Pool
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .rows import Row
 
 T = TypeVar("T")
+PINGING = 5.0
+"""Seconds that a ping may take before a connection counts as dead."""
 
 _running: ContextVar[bool] = ContextVar("sessionkit_running", default=False)
 
@@ -51,6 +54,7 @@ class Engine:
         hold_warning: float | None = None,
         isolation_level: str | None = None,
         distant: bool = False,
+        statement_timeout: float | None = None,
         on_connect: Iterable[str | Callable[[Any], object]] = (),
         on_return: Iterable[str | Callable[[Any], object]] = (),
         echo: bool = False,
@@ -61,6 +65,7 @@ class Engine:
         self.name = name
         self.isolation_level = spelled(isolation_level)
         self.distant = distant
+        self.statement_timeout = checked_limit(statement_timeout)
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly)
         self.listeners = Listeners()
         self.clock = perf_counter
@@ -74,7 +79,7 @@ class Engine:
             self.listeners.add(log_statement)
         self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
-            fileno=driver.fileno, ping=driver.ping, hold_warning=hold_warning, is_outage=_is_outage,
+            fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage,
             size=1 if self._in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
         )  # fmt: skip
@@ -206,6 +211,8 @@ class Engine:
             error.add_note(f"connecting to {self.url}")
             raise error from exc
         try:
+            if self.statement_timeout is not None:
+                self._limit(conn, self.statement_timeout)
             for action in self._on_connect:
                 self._act(action, conn)
         except BaseException:
@@ -215,6 +222,18 @@ class Engine:
             self._only = conn
         self._told("connect")
         return conn
+
+    def _limit(self, conn: Any, seconds: float) -> None:
+        with map_errors(self.driver):
+            self.driver.limit_next(conn, CONNECTING)
+            self.driver.limit_server(conn, seconds)
+            self.driver.limit_next(conn, None)
+
+    def _ping(self, conn: Any) -> None:
+        """Make a round trip that ends in time, whatever has become of the server."""
+        self.driver.limit_next(conn, PINGING)
+        self.driver.ping(conn)
+        self.driver.limit_next(conn, None)
 
     def _close(self, conn: Any) -> None:
         if conn is self._only:
@@ -288,6 +307,7 @@ def create_engine(
     hold_warning: float | None = None,
     isolation_level: str | None = None,
     distant: bool = False,
+    statement_timeout: float | None = None,
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
     echo: bool = False,
@@ -300,9 +320,10 @@ def create_engine(
     at most `pool_size` connections, lets a caller wait `pool_timeout` seconds, and replaces a connection after
     `pool_recycle` seconds of life or `pool_idle` seconds of idling (None: never); a connection that is held for longer
     than `hold_warning` seconds is logged. `distant` says that a round trip to the server takes long, so that BEGIN
-    travels with every first statement (PostgreSQL). `on_connect` is SQL, or functions of the connection, for each new
-    connection; `on_return` the same for each that comes home. `echo` logs statements to `sessionkit.sql`. Everything
-    else goes to the driver's `connect`.
+    travels with every first statement (PostgreSQL). `statement_timeout` (seconds) ends every statement and every COMMIT
+    that takes longer: on the server, and a little later here, where nobody answers. `on_connect` is SQL, or functions of
+    the connection, for each new connection; `on_return` the same for each that comes home. `echo` logs statements to
+    `sessionkit.sql`. Everything else goes to the driver's `connect`.
 
     Raises:
         ArgumentError: the URL, the driver or an option is wrong; the text says which and how.
@@ -319,7 +340,7 @@ def create_engine(
     return Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
         pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level, distant=distant,
-        on_connect=on_connect, on_return=on_return, echo=echo, connect_args=connect_args,
+        statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, echo=echo, connect_args=connect_args,
     )  # fmt: skip
 
 

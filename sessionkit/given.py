@@ -28,10 +28,12 @@ class Given:
     def __init__(self, conn: Any, driver: Any) -> None:
         self.name = ""
         self.conn = conn
+        self.poll = None
         self.statement: str | None = None
         self.in_transaction = False
         self.isolation_level: str | None = None
         self.distant = False
+        self.statement_timeout: float | None = None
         self.listeners = Listeners()
         self.clock = perf_counter
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly)

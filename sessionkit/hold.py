@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._typing import Holder, Lease, Source
+    from ._typing import Holder, Lease, Modes, Source
     from .errors import Error
 
 
@@ -26,14 +26,15 @@ class Hold:
     """
 
     __slots__ = (
-        "begun", "by_words", "depth", "doubt", "failure", "first_write", "holder", "lease", "modes", "open_cursors",
+        "begun", "by_words", "depth", "doubt", "failure", "first_write", "holder", "lease", "limit", "modes", "open_cursors",
         "pending", "restoring", "seen", "source",
     )  # fmt: skip
 
-    def __init__(self, source: Source, holder: Holder, modes: tuple[str | None, bool | None] = (None, False)) -> None:
+    def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
         self.source = source
         self.holder = holder
-        self.modes = modes  # isolation level, read_only
+        self.modes = modes
+        self.limit = source.statement_timeout if modes[2] is None else modes[2]  # seconds for each call of the driver
         self.lease: Lease | None = None
         self.depth = 0
         self.first_write: str | None = None
@@ -55,6 +56,10 @@ class Hold:
             )
             raise self.lost()
         return conn
+
+    def arm(self, conn: Any) -> None:
+        """Let the next call of the driver end in time."""
+        self.source.driver.limit_next(conn, self.limit)
 
     # -- state
 
@@ -176,16 +181,25 @@ class Hold:
         if self.doubt or self.begun:  # a connection that is broken in other ways, the lender finds out
             self.give_up()
             return
-        if self.restoring and self.lease is not None:
+        if (self.restoring or self.limit is not None) and self.lease is not None:
             self._restore(self.lease)
         lease, self.lease = self.lease, None
         if lease is not None:
             self.source.lender.checkin(lease)
 
     def _restore(self, lease: Lease) -> None:
+        driver, conn = self.source.driver, lease.conn
+        if conn is None:
+            return
         self.doubt = True
         try:
-            self.source.driver.restore(lease.conn)
+            if self.restoring:
+                if self.modes[1]:
+                    driver.restore(conn)
+                if self.modes[2] is not None:
+                    driver.limit_server(conn, self.source.statement_timeout)
+            if self.limit is not None:
+                driver.limit_next(conn, None)
         except BaseException:
             self.give_up()
             raise

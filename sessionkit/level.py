@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from _thread import get_ident
 
-from .errors import InvalidRequestError, Rollback
+from .errors import ArgumentError, InvalidRequestError, Rollback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Protocol
 
-    from ._typing import Hook
+    from ._typing import Hook, Modes
     from .guard import Guard
-
-    Modes = tuple[str | None, bool | None]
 
     class Owner(Protocol):
         """The stack that a level is part of, and that ends it."""
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 OPEN, COMMITTED, ROLLED_BACK, LOST, UNKNOWN = "active", "committed", "rolled back", "lost", "unknown"
 
-NO_MODES: Modes = (None, False)
+NO_MODES: Modes = (None, False, None)
 
 
 class Transaction:
@@ -49,7 +47,7 @@ class Transaction:
         self._stack = stack
         self.name = name  # of the savepoint; None for the outermost
         self.auto = auto  # began by itself
-        self.modes = modes  # isolation level, read_only
+        self.modes = modes
         self.entered = False  # a `with` block is open
         self.status = OPEN
         self.commit_hooks: tuple[Hook, ...] = ()
@@ -134,4 +132,20 @@ class Transaction:
 
 def filled(modes: Modes, defaults: Modes) -> Modes:
     """Return the modes asked for, with the defaults where nothing was said."""
-    return modes[0] or defaults[0], defaults[1] if modes[1] is None else modes[1]
+    return (
+        modes[0] or defaults[0],
+        defaults[1] if modes[1] is None else modes[1],
+        defaults[2] if modes[2] is None else modes[2],
+    )
+
+
+def checked_limit(seconds: float | None) -> float | None:
+    """
+    Return a statement_timeout as it was given.
+
+    Raises:
+        ArgumentError: it is no number of seconds above 0.
+    """
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0):
+        raise ArgumentError(f"statement_timeout is a number of seconds above 0, or None; got {seconds!r}")
+    return seconds

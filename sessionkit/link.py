@@ -66,6 +66,8 @@ class Link(Hold):
         self.doubt = True
         try:
             driver = source.driver
+            if self.limit is not None:
+                self.arm(conn)
             if many:
                 if self.pending:
                     self._begin_now(conn)
@@ -97,6 +99,8 @@ class Link(Hold):
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
+            if self.limit is not None:
+                self.arm(conn)
             if self.pending:
                 self._begin_now(conn)
             cursor = driver.cursor(conn)
@@ -156,11 +160,15 @@ class Link(Hold):
         if conn is None:
             conn = self.conn()
         self.doubt = lease.in_transaction = True
-        level, read_only = self.modes
-        if read_only:
+        level, read_only, limit = self.modes
+        if read_only or limit is not None:
             self.restoring = True
         level = level or self.source.isolation_level
         try:
+            if self.limit is not None:
+                self.arm(conn)
+            if limit is not None:
+                driver.limit_server(conn, limit)
             if driver.begins_with_first and not level and not read_only:
                 self.pending = True
             else:
@@ -186,6 +194,8 @@ class Link(Hold):
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
+            if self.limit is not None:
+                self.arm(conn)
             if self.pending:
                 self._begin_now(conn)
             getattr(driver, verb)(conn, name)
@@ -220,6 +230,7 @@ class Link(Hold):
         Commit and give the connection back; whatever fails, the connection is given back or discarded.
 
         Raises:
+            TransactionLostError: the server had hung up before COMMIT was sent, which its socket told.
             CommitUnknownError: the connection was lost after COMMIT was sent.
             Error: the database refused; nothing was committed.
         """
@@ -228,8 +239,16 @@ class Link(Hold):
         if self.begun and (self.by_words or self.first_write or self.status() != IDLE):
             driver = self.source.driver
             conn = self.lease.conn if self.lease is not None else self.conn()
+            lease = self.lease
+            if lease is not None and lease.poll is not None and lease.poll(0) and driver.is_cut(conn):
+                self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
+                self.doubt = True  # so that nothing more is said on it
+                self.source.lender.suspect()
+                raise self.lost()
             self.doubt = True
             try:
+                if self.limit is not None:
+                    self.arm(conn)
                 driver.commit(conn)
             except Exception as exc:
                 error = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
@@ -266,6 +285,8 @@ class Link(Hold):
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
+            if self.limit is not None:
+                self.arm(conn)
             driver.rollback(conn)
         except Exception as exc:
             raise map_error(exc, driver, "ROLLBACK") from exc

@@ -12,7 +12,7 @@ from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
 from .lease import caller, place
-from .level import NO_MODES
+from .level import NO_MODES, checked_limit
 from .statements import Statements, given_source
 from .transaction import Stack
 
@@ -32,8 +32,8 @@ class Session(Statements):
     It lives as long as one piece of work, and belongs to one thread at a time.
 
     `close_resets_only=False` makes `close()` final. `expire_on_commit=False` keeps the identity map over a
-    commit. `autobegin=False` refuses statements outside `begin()`. `isolation_level` and `read_only` hold for
-    every transaction that does not say otherwise. `info` is a dict of the program's own.
+    commit. `autobegin=False` refuses statements outside `begin()`. `isolation_level`, `read_only` and `statement_timeout`
+    (seconds) hold for every transaction that does not say otherwise. `info` is a dict of the program's own.
     """
 
     _links: dict[Any, Any] = {}  # for the finaliser of one that was never made
@@ -47,6 +47,7 @@ class Session(Statements):
         autobegin: bool = True,
         isolation_level: str | None = None,
         read_only: bool = False,
+        statement_timeout: float | None = None,
         info: dict[Any, Any] | None = None,
     ) -> None:
         self._stack = stack = Stack(expire_on_commit)
@@ -58,9 +59,9 @@ class Session(Statements):
         self._binder = binder
         self._fixed = binder if hasattr(binder, "lender") else None
         self._autobegin = autobegin
-        self._defaults = (
-            NO_MODES if isolation_level is None and not read_only else (spelled(isolation_level), read_only)
-        )
+        self._defaults = NO_MODES
+        if isolation_level is not None or read_only or statement_timeout is not None:
+            self._defaults = (spelled(isolation_level), read_only, checked_limit(statement_timeout))
         self._close_resets_only = close_resets_only
         self._closed = False
         self._info = info
@@ -69,7 +70,13 @@ class Session(Statements):
 
     # -- transactions
 
-    def begin(self, *, isolation_level: str | None = None, read_only: bool | None = None) -> Transaction:
+    def begin(
+        self,
+        *,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+        statement_timeout: float | None = None,
+    ) -> Transaction:
         """
         Begin a transaction: as a `with` block it commits on a normal end and rolls back on any exception.
 
@@ -77,14 +84,14 @@ class Session(Statements):
         it. Inside another block or handle: a savepoint. No connection is taken before the first statement.
 
         Raises:
-            InvalidRequestError: an isolation level or read_only for a savepoint, or after a statement has run.
+            InvalidRequestError: an option for a savepoint, or after a statement has run.
             TransactionLostError: a block is open whose transaction has ended.
         """
         with self._guard:
             self._check_usable()
             stack = self._stack
             stack.check_open()
-            return stack.open((spelled(isolation_level), read_only), self._defaults)
+            return stack.open((spelled(isolation_level), read_only, checked_limit(statement_timeout)), self._defaults)
 
     def begin_nested(self) -> Transaction:
         """Begin a savepoint inside the transaction; with nothing begun it is the outer block itself."""

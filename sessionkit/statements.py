@@ -19,7 +19,7 @@ from .results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._typing import Holder, ManyParameters, Parameters, Source
+    from ._typing import Holder, ManyParameters, Modes, Parameters, Source
     from .guard import Guard
     from .params import Statement
     from .rows import Row
@@ -38,7 +38,7 @@ class Statements:
     _fixed: Source | None
     """The database itself when the session is bound to one; None when names are looked up in a registry."""
     _autobegin: bool
-    _defaults: tuple[str | None, bool | None]
+    _defaults: Modes
     _closed: bool
     _holder: Holder
 

@@ -12,8 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._typing import Held, Hook
-    from .level import Modes
+    from ._typing import Held, Hook, Modes
 
 
 class Stack:
@@ -62,16 +61,16 @@ class Stack:
         """
         Begin: the outermost level, or take over one that began by itself, or a savepoint. No connection is taken.
 
-        `modes` are the isolation level and read_only asked for, None where nothing was said; `defaults` fill in.
+        `modes` are what was asked for, None where nothing was said; `defaults` fill in.
         """
-        asked = modes[0] is not None or modes[1] is not None
+        asked = modes != (None, None, None)
         if not self.levels:
             return self.begin(filled(modes, defaults))
         root = self.levels[0]
         if not root.auto or len(self.levels) > 1:
             if asked:
                 raise InvalidRequestError(
-                    "isolation_level and read_only belong to the outermost begin(), not to a savepoint"
+                    "isolation_level, read_only and statement_timeout belong to the outermost begin(), not to a savepoint"
                 )
             return self.nest()
         if asked:

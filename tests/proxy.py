@@ -18,7 +18,7 @@ class Proxy:
     Forwards TCP connections to `port` on this machine, from the port `self.port`. Close it after use.
 
     `trips` counts round trips: how often a client spoke after it had been answered. `delay` is the time that bytes take one
-    way, in seconds. `on_sent(data)` and `on_answer(data)` look at what passes and return False to cut the connection
+    way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what passes and return False to cut the connection
     there and then, with `data` not passed on. While `frozen`, nothing passes, and nothing is refused.
     """
 
@@ -28,13 +28,14 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.trips = 0
         self.delay = 0.0
+        self.trickle = 0.0
         self.frozen = False
         self.on_sent: Callable[[bytes], bool] = lambda data: True
         self.on_answer: Callable[[bytes], bool] = lambda data: True
         self._pairs: set[Pair] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._closed = False
+        self.closing = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -45,7 +46,7 @@ class Proxy:
 
     def close(self) -> None:
         """Cut everything and stop listening."""
-        self._closed = True
+        self.closing = True
         self._thread.join(5)
         self.cut()
         self._listener.close()
@@ -58,7 +59,7 @@ class Proxy:
         self.close()
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self.closing:
             if self.frozen:
                 time.sleep(0.01)
                 continue
@@ -126,6 +127,10 @@ class Pair:
         if self._proxy.delay:
             time.sleep(self._proxy.delay)
         try:
+            while self._proxy.trickle and to is self.client and data and not self._proxy.closing:
+                to.sendall(data[:1])
+                data = data[1:]
+                time.sleep(self._proxy.trickle)
             to.sendall(data)
         except OSError:
             self.cut()

@@ -109,10 +109,34 @@ class Server:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def freeze(self) -> None:
+        """Stop the server and its children in mid-motion (SIGSTOP); the system still answers for them on the wire."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        assert self.process is not None
+        children = [  # PostgreSQL's are in process groups of their own
+            int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent_of(stat) == self.process.pid
+        ]
+        for pid in (self.process.pid, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def restart(self, how: int | None = None) -> None:
         """Stop and start again, on the same port and data."""
         self.stop(how)
         self.start()
+
+
+def _parent_of(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return None
 
 
 class External:

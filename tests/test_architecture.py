@@ -18,7 +18,7 @@ PACKAGE = Path(sessionkit.__file__).parent
 FLOORS: list[list[list[str]]] = [
     [["_typing", "errors", "lexicon"]],
     [
-        ["url"], ["params"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"],
+        ["url"], ["params"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
         ["lease", "keeper"],
     ],
     [

@@ -10,6 +10,7 @@ from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..sqlstates import SQLSTATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,54 +20,26 @@ if TYPE_CHECKING:
 
     from ..url import URL
 
-__all__ = ["ACTIVE", "BROKEN", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD", "Driver"]
+__all__ = [
+    "ACTIVE",
+    "BROKEN",
+    "CONNECTING",
+    "GRACE",
+    "IDLE",
+    "INERROR",
+    "ISOLATION_LEVELS",
+    "SQLSTATES",
+    "UNTOLD",
+    "Driver",
+]
 
 ISOLATION_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The SQL standard's levels, weakest first: one spelling for all databases."""
 
-SQLSTATES: dict[object, type[errors.Error]] = {
-    "23505": errors.UniqueViolation,
-    "23503": errors.ForeignKeyViolation,
-    "23001": errors.ForeignKeyViolation,
-    "23502": errors.NotNullViolation,
-    "23514": errors.CheckViolation,
-    "40P01": errors.DeadlockError,
-    "40001": errors.SerializationError,
-    "40003": errors.CommitUnknownError,
-    "08007": errors.CommitUnknownError,
-    "55P03": errors.LockTimeoutError,
-    "57014": errors.QueryCancelledError,
-    "25006": errors.ReadOnlyError,
-    "25P02": errors.TransactionAbortedError,
-    "25P03": errors.DisconnectionError,
-    "57P01": errors.DisconnectionError,
-    "57P02": errors.DisconnectionError,
-    "57P03": errors.DisconnectionError,
-    "57P05": errors.DisconnectionError,
-    "53300": errors.TooManyConnectionsError,
-    "53400": errors.TooManyConnectionsError,
-    "08": errors.DisconnectionError,
-    "0A": errors.NotSupportedError,
-    "21": errors.ProgrammingError,
-    "22": errors.DataError,
-    "23": errors.IntegrityError,
-    "25": errors.InternalError,
-    "26": errors.ProgrammingError,
-    "28": errors.OperationalError,
-    "2D": errors.InternalError,
-    "34": errors.OperationalError,
-    "3D": errors.OperationalError,
-    "3F": errors.ProgrammingError,
-    "40": errors.OperationalError,
-    "42": errors.ProgrammingError,
-    "53": errors.OperationalError,
-    "54": errors.OperationalError,
-    "55": errors.OperationalError,
-    "57": errors.OperationalError,
-    "58": errors.OperationalError,
-    "XX": errors.InternalError,
-}
-"""SQLSTATEs and their classes (first two characters), the standard's and PostgreSQL's, to our errors."""
+GRACE = 0.25
+"""Seconds that a client waits beyond the server's own limit, so that the server's better answer comes first."""
+CONNECTING = 10
+"""Seconds that connecting may take where nothing else was said."""
 
 _PEP249: dict[str, type[errors.Error]] = {
     cls.__name__: cls
@@ -197,6 +170,10 @@ class Driver:
     def fileno(self, conn: Any) -> int | None:
         """Return the socket to poll for a hang-up while the connection is idle, or None."""
         return None
+
+    def is_cut(self, conn: Any) -> bool:
+        """Tell, when a socket turned readable though nothing was asked, whether the server hung up. In doubt it did."""
+        return True
 
     def ping(self, conn: Any) -> None:
         """Make a round trip, and raise when the connection is dead. No transaction may be left open."""
@@ -342,6 +319,19 @@ class Driver:
     def for_given(self, conn: Any) -> Driver:
         """Return the driver for a connection that a session is given; refuse one whose state cannot be known."""
         return self
+
+    # -- in time
+
+    def limit_server(self, conn: Any, seconds: float | None) -> None:
+        """Ask the server to end what runs longer than `seconds` by itself (None: no longer), with a round trip."""
+
+    def limit_next(self, conn: Any, seconds: float | None) -> None:
+        """
+        Let each call from now until the next `limit_next` end within `seconds`, a little more than the server's own limit.
+
+        Where nobody answers, the connection is closed. All that is done until the next `limit_next` shares the time.
+        None: no limit. It makes no round trip.
+        """
 
     # -- what it is
 

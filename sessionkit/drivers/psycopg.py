@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
+from time import monotonic
 
 from .. import errors
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
-from .base import ACTIVE, BROKEN, IDLE, INERROR, SQLSTATES, Driver
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Psycopg(Driver):
 
     def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
         """libpq's names; several hosts go to it as lists (libpq, 34.1.1.3 Specifying Multiple Hosts)."""
-        given: dict[str, Any] = {"autocommit": True}
+        given: dict[str, Any] = {"autocommit": True, "connect_timeout": CONNECTING}
         given |= {
             key: part
             for key, part in (("user", url.username), ("password", url.password), ("dbname", url.database))
@@ -87,6 +89,17 @@ class Psycopg(Driver):
     def fileno(self, conn: Any) -> int | None:
         """libpq's socket."""
         return int(conn.pgconn.socket)
+
+    def is_cut(self, conn: Any) -> bool:
+        """libpq reads what has come: a notice or notification leaves the connection well."""
+        try:
+            for _ in range(2):  # a server that ends a session says why, and then hangs up
+                conn.pgconn.consume_input()
+                conn.pgconn.is_busy()  # makes libpq look at what it read
+        except Exception as exc:
+            if self.diagnose(exc) is None:
+                raise
+        return self.status(conn) == BROKEN
 
     def ping(self, conn: Any) -> None:
         """An empty query is the cheapest round trip."""
@@ -193,6 +206,21 @@ class Psycopg(Driver):
         """Return the driver for a given connection, which may be one that begins by itself."""
         return self if conn.autocommit else BeginsByItself()
 
+    # -- in time
+
+    def limit_server(self, conn: Any, seconds: float | None) -> None:
+        """statement_timeout, in milliseconds; 0 is none."""
+        self.run(conn, f"SET statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}")
+
+    def limit_next(self, conn: Any, seconds: float | None) -> None:
+        """psycopg waits in one place, which gets a deadline."""
+        wait = conn.__dict__.get("wait")
+        if wait is None:
+            if seconds is None:
+                return
+            wait = conn.wait = Waiting(conn)
+        wait.until = None if seconds is None else monotonic() + seconds + GRACE
+
     # -- what it is
 
     def describe(self, conn: Any) -> dict[str, str]:
@@ -239,6 +267,42 @@ class Psycopg(Driver):
         if "InterfaceError" in names and "closed" in text:
             return Diagnosis(errors.DisconnectionError, text="the connection is closed")
         return super().diagnose(exc)
+
+
+class Waiting:
+    """In place of a connection's `wait`: the same, but not beyond a deadline, at which the connection is closed."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = weakref.ref(conn)  # no cycle: a connection that is let go dies at once
+        self.until: float | None = None
+
+    def __call__(self, gen: Any, interval: float = 0.1, **options: Any) -> Any:
+        """Wait for what psycopg waits for."""
+        conn: Any = self._conn()
+        wait = type(conn).wait
+        if self.until is None:
+            return wait(conn, gen, interval, **options)
+        try:
+            return wait(conn, _until(gen, self.until), min(interval, 0.05), **options)
+        except TimeoutError:
+            import psycopg
+
+            conn.pgconn.finish()
+            raise psycopg.OperationalError("timeout: no answer in time; the connection was closed") from None
+
+
+def _until(gen: Any, until: float) -> Any:
+    """Do what psycopg's generator does; between two looks at the socket, look at the clock."""
+    ready = next(gen)
+    while True:
+        came = yield ready
+        if not came and monotonic() > until:
+            gen.close()
+            raise TimeoutError
+        try:
+            ready = gen.send(came)
+        except StopIteration as end:
+            return end.value
 
 
 class BeginsByItself(Psycopg):

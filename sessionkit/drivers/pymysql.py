@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
-from .base import ACTIVE, BROKEN, IDLE, UNTOLD, Driver
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..url import URL
 
+UNKNOWN = object()
 _IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of the OK packet
 
 # mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)
@@ -98,6 +100,36 @@ class BadValue(TypeError):
     """A value that PyMySQL would have written as something else."""
 
 
+class Reader:
+    """In place of the file that PyMySQL reads from: the same, but not beyond a deadline, however the bytes trickle."""
+
+    def __init__(self, file: Any, sock: Any, timeouts: tuple[Any, Any]) -> None:
+        self._file = file
+        self._sock = sock
+        self.timeouts = timeouts
+        self.until: float | None = None
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, less at the end of the stream; TimeoutError at the deadline."""
+        if self.until is None:
+            return self._file.read(size)  # type: ignore[no-any-return]
+        found = b""
+        while len(found) < size:
+            left = self.until - monotonic()
+            if left <= 0:
+                raise TimeoutError("no answer in time")
+            self._sock.settimeout(left)
+            more = self._file.read1(size - len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 class PyMySQL(Driver):
     """PyMySQL. A unit of work of one statement is two round trips: the statement and COMMIT."""
 
@@ -127,6 +159,15 @@ class PyMySQL(Driver):
             unread.unbuffered_active, unread.connection = False, None
         if conn.open:
             super().close(conn)
+
+    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """Connect; PyMySQL's connect_timeout is for the socket only, so the greeting gets the same limit."""
+        given = self.arguments(url, options)
+        own = given.get("read_timeout")
+        limit = given.setdefault("connect_timeout", CONNECTING)
+        conn = self.dbapi().connect(**{**given, "read_timeout": own or limit})
+        conn._read_timeout = own
+        return conn
 
     # -- state
 
@@ -210,6 +251,29 @@ class PyMySQL(Driver):
             self.run(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation_level}")
         self.run(conn, "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
         return True
+
+    # -- in time
+
+    def limit_server(self, conn: Any, seconds: float | None) -> None:
+        """MariaDB's max_statement_time, in seconds; MySQL's max_execution_time, in milliseconds and of SELECT only."""
+        if "MariaDB" in conn.get_server_info():
+            self.run(conn, f"SET SESSION max_statement_time = {seconds or 0:g}")
+        else:
+            self.run(conn, f"SET SESSION max_execution_time = {round((seconds or 0) * 1000)}")
+
+    def limit_next(self, conn: Any, seconds: float | None) -> None:
+        """PyMySQL reads in one place, which gets a deadline; its socket's timeout alone would start anew with each byte."""
+        if conn._sock is None:
+            return
+        reader = conn._rfile
+        if not isinstance(reader, Reader):
+            if seconds is None:
+                return
+            reader = conn._rfile = Reader(reader, conn._sock, (conn._read_timeout, conn._write_timeout))
+        reader.until = None if seconds is None else monotonic() + seconds + GRACE
+        own = reader.timeouts if seconds is None else (seconds + GRACE, seconds + GRACE)
+        conn._read_timeout, conn._write_timeout = own
+        conn._current_timeout = UNKNOWN  # so that PyMySQL sets the socket's timeout anew
 
     # -- what it is
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
@@ -225,6 +227,16 @@ class SQLite(Driver):
                 "are committed; commit or roll back, set conn.autocommit = True, then give it to the session"
             )
         return AlwaysBegun()
+
+    # -- in time
+
+    def limit_next(self, conn: Any, seconds: float | None) -> None:
+        """SQLite asks every thousand instructions whether to go on; while it waits for a lock, busy_timeout counts."""
+        if seconds is None:
+            conn.set_progress_handler(None, 0)
+            return
+        until = monotonic() + seconds
+        conn.set_progress_handler(lambda: monotonic() > until, 1000)
 
     # -- what it is
 

@@ -1,0 +1,189 @@
+"""Everything ends in time: against a server that is slow, frozen, gone without a word, or answers a byte at a time."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sessionkit import (
+    ArgumentError,
+    CommitUnknownError,
+    DisconnectionError,
+    InvalidRequestError,
+    QueryCancelledError,
+    TransactionLostError,
+    create_engine,
+)
+
+from .proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sessionkit import Engine
+
+    from .conftest import Database
+
+LIMIT = 0.3  # seconds
+SLEEP = {
+    "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n",
+    "postgres": "select pg_sleep(10)",
+    "mariadb": "select sleep(10)",
+}
+
+
+@contextmanager
+def in_time(limit: float = LIMIT) -> Iterator[None]:
+    """What is done here ends within `limit` plus half a second."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started <= limit + 0.5
+
+
+@pytest.fixture
+def proxy(server_db: Database) -> Iterator[Proxy]:
+    """A wire to the server."""
+    with Proxy(server_db.server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def limited(server_db: Database, proxy: Proxy) -> Engine:
+    """An engine of one connection whose statements have half a second."""
+    engine = server_db.through(proxy, pool_size=1, statement_timeout=LIMIT, connect_timeout=2)
+    engine.ping()
+    return engine
+
+
+def hinder(how: str, server_db: Database, proxy: Proxy) -> None:
+    """Make the server fall silent in one of three ways."""
+    if how == "frozen":
+        server_db.server.freeze()
+    elif how == "black hole":
+        proxy.frozen = True
+    else:
+        proxy.trickle = 0.2
+
+
+@contextmanager
+def hindered(how: str, server_db: Database, proxy: Proxy) -> Iterator[None]:
+    """Make the server fall silent here."""
+    if how == "frozen" and not hasattr(server_db.server, "freeze"):
+        pytest.skip("a server that somebody else runs cannot be stopped")
+    hinder(how, server_db, proxy)
+    try:
+        yield
+    finally:
+        proxy.frozen, proxy.trickle = False, 0.0
+        if how == "frozen":
+            server_db.server.thaw()
+
+
+# -- the server answers
+
+
+def test_a_slow_statement_is_ended_by_the_server(db: Database) -> None:
+    """QueryCancelledError; the connection is still good."""
+    engine = db.engine(pool_size=1, statement_timeout=LIMIT)
+    engine.ping()
+    with in_time(), engine.session() as session:
+        with pytest.raises(QueryCancelledError):
+            session.execute(SLEEP[db.kind])
+        session.rollback()
+        assert session.scalar("select 1") == 1
+    assert engine.pool.stats()["open"] == 1
+
+
+def test_a_limit_for_one_block(db: Database) -> None:
+    """It holds in the block, not after it; on a savepoint it is refused."""
+    engine = db.engine(pool_size=1)
+    with pytest.raises(QueryCancelledError):
+        with in_time(), engine.begin(statement_timeout=LIMIT) as session:
+            with pytest.raises(InvalidRequestError):
+                session.begin(statement_timeout=1)
+            session.execute(SLEEP[db.kind])
+    slow = {"postgres": "select pg_sleep(0.7)", "mariadb": "select sleep(0.7)", "sqlite": "select 1"}
+    assert engine.execute(slow[db.kind]).scalar() in ("", 0, 1)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "5", True])
+def test_a_wrong_limit(wrong: Any) -> None:
+    """Told at once."""
+    with pytest.raises(ArgumentError, match="seconds above 0"):
+        create_engine("sqlite://", statement_timeout=wrong)
+    with create_engine("sqlite://") as engine, pytest.raises(ArgumentError, match="seconds above 0"):
+        engine.session(statement_timeout=wrong)
+
+
+# -- nobody answers
+
+
+@pytest.mark.parametrize("how", ["frozen", "black hole", "trickle"])
+def test_a_statement(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> None:
+    """DisconnectionError within the limit; that connection is not used again, and the next one works."""
+    with limited.session() as session:
+        session.execute("select 1")
+        lease = limited.pool.leases()[0]
+        with hindered(how, server_db, proxy), in_time():
+            with pytest.raises(DisconnectionError):
+                session.execute("select 2")
+            with pytest.raises(TransactionLostError):
+                session.commit()
+        assert lease.in_transaction
+        assert limited.pool.stats()["open"] == 0
+        assert session.execute("select 3").scalar() == 3
+
+
+@pytest.mark.parametrize("how", ["frozen", "black hole", "trickle"])
+def test_the_first_statement(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> None:
+    """The same, when BEGIN travels with it."""
+    with hindered(how, server_db, proxy), in_time(), limited.session() as session:
+        with pytest.raises(DisconnectionError):
+            session.execute("select 1")
+    assert limited.execute("select 3").scalar() == 3
+
+
+@pytest.mark.parametrize("how", ["frozen", "black hole", "trickle"])
+def test_commit(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> None:
+    """CommitUnknownError within the limit: COMMIT was sent, and nobody said what became of it."""
+    with limited.session() as session:
+        session.execute("insert into item (name, price) values ('x', 1)")
+        with hindered(how, server_db, proxy), in_time(), pytest.raises(CommitUnknownError):
+            session.commit()
+        assert limited.pool.stats()["open"] == 0
+    assert limited.execute("select 3").scalar() == 3
+
+
+@pytest.mark.parametrize("how", ["frozen", "black hole", "trickle"])
+def test_close(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> None:
+    """Quiet and within the limit; the connection is thrown away."""
+    session = limited.session()
+    session.execute("select 1")
+    with hindered(how, server_db, proxy), in_time():
+        session.close()
+    assert limited.pool.stats()["open"] == 0
+    assert limited.execute("select 3").scalar() == 3
+
+
+@pytest.mark.parametrize("how", ["frozen", "black hole"])
+def test_connect(server_db: Database, proxy: Proxy, how: str) -> None:
+    """An error within connect_timeout."""
+    engine = server_db.through(proxy, pool_size=1, pool_timeout=1, connect_timeout=2)
+    with hindered(how, server_db, proxy), in_time(2.0), pytest.raises(DisconnectionError):
+        engine.execute("select 1")
+    assert server_db.through(proxy, pool_size=1).execute("select 3").scalar() == 3
+
+
+def test_a_ping(server_db: Database, proxy: Proxy) -> None:
+    """A connection that idled for long is pinged, at most for a while; then a new one is made."""
+    engine = server_db.through(proxy, pool_size=1, connect_timeout=2)
+    lease = engine.pool.checkout()
+    conn = lease.conn
+    engine.driver.limit_next(conn, LIMIT)
+    with hindered("black hole", server_db, proxy), in_time(), pytest.raises(Exception) as caught:
+        engine.driver.ping(conn)
+    assert engine.driver.diagnose(caught.value).error is DisconnectionError
+    engine.pool.discard(lease)
