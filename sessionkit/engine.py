@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from . import drivers, errors
 from .drivers.base import CONNECTING, Driver, spelled
@@ -16,7 +15,8 @@ from .link import Link
 from .params import Compiler
 from .pool import Pool
 from .results import Result
-from .retry import Retry, may_repeat
+from .retry import Retry
+from .runs import decorated, run
 from .session import Block, Session
 from .url import URL
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from ._typing import Parameters
     from .events import Event
     from .rows import Row
+    from .runs import Resolve
 
 T = TypeVar("T")
 PINGING = 5.0
 """Seconds that a ping may take before a connection counts as dead."""
 
-_running: ContextVar[bool] = ContextVar("sessionkit_running", default=False)
+P = ParamSpec("P")
 
 
 class Engine:
@@ -72,6 +73,7 @@ class Engine:
         self._connect_args = dict(connect_args or {})
         self._on_connect = _actions(on_connect, "on_connect")
         self._on_return = _actions(on_return, "on_return")
+        self.has_marker = False  # the table of resolve="marker" is there
         self._only: Any = None  # the one connection of a database in memory, kept until dispose()
         self._in_memory = driver.is_shared_memory(url)
         driver.check(url, self._connect_args)
@@ -123,20 +125,38 @@ class Engine:
         attempts: int = 5,
         timeout: float = 30.0,
         idempotent: bool = False,
+        resolve: Resolve = None,
         retry: Retry | None = None,
         **options: Any,
     ) -> T:
         """
         Run `fn(session, *args)` in a fresh session and transaction, and all of it again after errors that undid it.
 
-        `attempts` and `timeout` (seconds) bound it, or `retry` does. A commit with an unknown outcome is repeated
-        only when `fn` is `idempotent`. While it waits, it holds no connection. `options` are the session's.
+        `attempts` and `timeout` (seconds) bound it, or `retry` does. While it waits, it holds no connection. `options`
+        are the session's. A commit with an unknown outcome is repeated only when `fn` is `idempotent`, or when `resolve`
+        found out that it did not happen: "xid" asks PostgreSQL for the transaction's status, "marker" keeps a row of
+        the table `sessionkit_marker`, True takes the better one. Either costs a round trip in each attempt.
 
         Raises:
-            InvalidRequestError: inside another `run` of the same context, whose transaction it cannot see.
-            Error: the last error, with a note of how often it was tried.
+            InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
+            CommitUnknownError: nobody knows whether the last attempt committed.
+            Error: the last error, with a note of how often it was tried and for how long.
         """
-        return repeat(self.begin, fn, args, retry or Retry(attempts, timeout), idempotent, options)
+        return run(self, fn, args, retry or Retry(attempts, timeout), idempotent, resolve, options)
+
+    @overload
+    def transactional(self, fn: Callable[Concatenate[Session, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def transactional(
+        self, fn: None = None, /, **options: Any
+    ) -> Callable[[Callable[Concatenate[Session, P], T]], Callable[P, T]]: ...
+    def transactional(self, fn: Any = None, /, **options: Any) -> Any:
+        """
+        Make a function of a session one that runs in a transaction of its own: `@engine.transactional`, or with `run`'s options.
+
+        It is called without the session: `run` makes one for each attempt.
+        """
+        return decorated(self.run, fn, options)
 
     def resolve(self, name: str | None) -> Engine:
         """Return itself: an engine is the only database of its sessions, by its own name or by none."""
@@ -264,37 +284,6 @@ class Engine:
             self.listeners.tell(ConnectionEvent(self.name, what))
 
 
-def repeat(
-    begin: Callable[..., Any],
-    fn: Callable[..., T],
-    args: tuple[Any, ...],
-    policy: Retry,
-    idempotent: bool,
-    options: dict[str, Any],
-) -> T:
-    """Run `fn` in the block that `begin` makes, again and again as the policy says: what engine and registry share."""
-    if _running.get():
-        raise errors.InvalidRequestError(
-            "run() inside another run(): the inner transaction could not be repeated alone"
-        )
-    started, attempt = policy.clock(), 0
-    while True:
-        attempt += 1
-        token = _running.set(True)
-        try:
-            with begin(**options) as session:
-                return fn(session, *args)
-        except errors.Error as exc:
-            failed = exc
-        finally:
-            _running.reset(token)
-        if not may_repeat(failed, idempotent) or not policy.wait(attempt, started):
-            if attempt > 1:
-                failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
-            raise failed
-        _log(attempt, failed)
-
-
 def create_engine(
     url: str | URL,
     *,
@@ -355,12 +344,3 @@ def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]
         if not (isinstance(action, str) or callable(action)):
             raise ArgumentError(f"{what} is SQL or a function of the connection, got {type(action).__name__}")
     return actions
-
-
-def _log(attempt: int, failed: errors.Error) -> None:
-    from logging import getLogger
-
-    code = failed.code or failed.sqlstate
-    getLogger("sessionkit.retry").warning(
-        "trying again after attempt %d: %s (%s)", attempt, type(failed).__name__, code
-    )

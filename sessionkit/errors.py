@@ -121,7 +121,13 @@ class QueryCancelledError(OperationalError):
 
 
 class ReadOnlyError(OperationalError):
-    """A write met a read-only transaction, file or server."""
+    """
+    A write met a read-only transaction, file or server.
+
+    `failover` is True when a server said so though nobody had asked for read-only: it may no longer be the writer.
+    """
+
+    failover = False
 
 
 class TooManyConnectionsError(OperationalError):

@@ -131,7 +131,9 @@ class Hold:
         return error
 
     def _after_error(self, error: Error) -> None:
-        if isinstance(error, errors.DisconnectionError) or self._is_failover(error):
+        if isinstance(error, errors.ReadOnlyError):
+            error.failover = self._is_failover()
+        if isinstance(error, errors.DisconnectionError) or getattr(error, "failover", False):
             self.source.lender.suspect()
         if self.doubt or self.lease is None or self.lease.conn is None:
             self.failure = self.failure or error
@@ -152,10 +154,10 @@ class Hold:
         if status in (INERROR, BROKEN) or ended:
             self.failure = self.failure or error
 
-    def _is_failover(self, error: Error) -> bool:
-        """Tell whether a server answered read-only though nobody asked for that: after a failover, the old writer does."""
+    def _is_failover(self) -> bool:
+        """Tell whether a server said read-only though nobody had asked for that: after a failover, the old writer does."""
         lease = self.lease
-        if not isinstance(error, errors.ReadOnlyError) or self.restoring or lease is None or lease.conn is None:
+        if self.modes[1] or lease is None or lease.conn is None:
             return False
         return self.source.driver.fileno(lease.conn) is not None
 

@@ -282,7 +282,7 @@ class Session(Statements):
 
     def __del__(self) -> None:
         if self._links and sys is not None and not sys.is_finalizing():
-            _abandon(self._links, place(*self._holder[1:]))
+            _abandon(self._stack, place(*self._holder[1:]))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if not self._stack.levels else repr(self._stack.levels[-1])
@@ -305,12 +305,13 @@ def _warn(first_write: str | None) -> None:
     )
 
 
-def _abandon(links: dict[Any, Any], made: str) -> None:
+def _abandon(stack: Stack, made: str) -> None:
     """Close what an uncollected session held, without touching the pool, and say where it was made."""
     import warnings
 
-    while links:
-        links.popitem()[1].abandon()
+    while stack.links:
+        stack.links.popitem()[1].abandon()
+    stack.forsake()
     warnings.warn(
         f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
         ResourceWarning,

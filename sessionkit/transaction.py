@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from _contextvars import ContextVar
+from weakref import ref
+
 from . import errors
 from .aftermath import note, quietened, raise_first, run_hooks
 from .errors import InvalidRequestError, TransactionLostError
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
     from ._typing import Held, Hook, Modes
 
 
+Opened = tuple["ref[Stack]", "Opened | None"]
+_opened: ContextVar[Opened | None] = ContextVar("sessionkit_opened", default=None)
+"""The stack that began a transaction last in this context, and those open before it; weakly, so that none lives longer."""
+
+
 class Stack:
     """
     What a session has open: levels, outermost first, and a link for each database that they use.
@@ -24,7 +32,7 @@ class Stack:
     transaction that stands, or one that the next end finishes.
     """
 
-    __slots__ = ("_serial", "ending", "expire", "guard", "held", "levels", "links", "orphans", "owed")
+    __slots__ = ("__weakref__", "_serial", "ending", "expire", "guard", "held", "levels", "links", "orphans", "owed")
 
     def __init__(self, expire: bool) -> None:
         self.guard = Guard()
@@ -87,6 +95,10 @@ class Stack:
         """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
         level = Transaction(self, None, auto, modes)
         self.levels = (level,)
+        opened = _opened.get()
+        while opened is not None and not _is_open(opened):
+            opened = opened[1]
+        _opened.set((ref(self), opened))
         return level
 
     def nest(self) -> Transaction:
@@ -258,6 +270,12 @@ class Stack:
         self.owed = ()
         run_hooks(hooks)
 
+    def forsake(self) -> None:
+        """Let go of the levels, whose session is gone: their work was undone with its connections."""
+        for level in self.levels:
+            level.status = LOST
+        self.levels = ()
+
     # -- blocks
 
     def leave_block(self, level: Transaction) -> None:
@@ -286,6 +304,21 @@ class Stack:
         self.orphans = tuple(orphan for orphan in self.orphans if orphan is not level)
         if self.ending and not self.in_block:
             self.drop()
+
+
+def is_inside() -> bool:
+    """Tell whether a transaction of any session is open that was begun in this context (a thread's, or a task's)."""
+    opened = _opened.get()
+    while opened is not None:
+        if _is_open(opened):
+            return True
+        opened = opened[1]
+    return False
+
+
+def _is_open(opened: Opened) -> bool:
+    stack = opened[0]()
+    return stack is not None and bool(stack.levels)
 
 
 def _run_undo(level: Transaction) -> None:

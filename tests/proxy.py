@@ -19,7 +19,8 @@ class Proxy:
 
     `trips` counts round trips: how often a client spoke after it had been answered. `delay` is the time that bytes take one
     way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what passes and return False to cut the connection
-    there and then, with `data` not passed on. While `frozen`, nothing passes, and nothing is refused.
+    there and then, with `data` not passed on. While `frozen`, nothing passes, and nothing is refused; while `refusing`,
+    every new connection is cut.
     """
 
     def __init__(self, port: int) -> None:
@@ -30,6 +31,7 @@ class Proxy:
         self.delay = 0.0
         self.trickle = 0.0
         self.frozen = False
+        self.refusing = False
         self.on_sent: Callable[[bytes], bool] = lambda data: True
         self.on_answer: Callable[[bytes], bool] = lambda data: True
         self._pairs: set[Pair] = set()
@@ -68,6 +70,9 @@ class Proxy:
 
     def _accept(self, listener: Any) -> None:
         client, _ = listener.accept()
+        if self.refusing:
+            client.close()
+            return
         try:
             server = socket.create_connection(("127.0.0.1", self._target))
         except OSError:  # nobody listens there now: as if nobody listened here

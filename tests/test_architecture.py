@@ -26,7 +26,7 @@ FLOORS: list[list[list[str]]] = [
         ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "link", "proxies"], ["given"],
         ["level", "transaction"],
     ],
-    [["statements", "session", "engine", "registry"]],
+    [["statements", "session", "settle", "runs", "engine", "registry"]],
     [["__init__"], ["cli"], ["testing"]],
 ]  # fmt: skip
 

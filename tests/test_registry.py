@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 import sessionkit
 from sessionkit import ArgumentError, Registry, create_engine, errors
-from sessionkit.retry import Retry, may_repeat
-from sessionkit.testing import FakeDriver, FakeError, fake_engine
+from sessionkit.testing import FakeDriver
 
 if TYPE_CHECKING:
-    from sessionkit import Session
-
     from .conftest import Database
 
 
@@ -225,100 +221,3 @@ def test_a_listener_that_fails_is_logged(fake: sessionkit.Engine, caplog: pytest
     with fake.begin() as session:
         session.execute("insert")
     assert caplog.text == ""
-
-
-# -- run
-
-
-def quick(**options: object) -> Retry:
-    """Return a policy that does not wait."""
-    return Retry(sleep=lambda seconds: None, random=lambda: 1.0, **options)  # type: ignore[arg-type]
-
-
-def test_run_tries_again(fake: sessionkit.Engine) -> None:
-    """All of it, in a fresh session; hooks of failed tries do not run as commits."""
-    ran: list[str] = []
-    tries: list[Session] = []
-
-    def work(session: Session, word: str) -> str:
-        tries.append(session)
-        session.execute("insert")
-        session.after_commit(lambda: ran.append("commit"))
-        if len(tries) < 3:
-            fake.driver.fail("commit", FakeError("serialization"))
-        return word
-
-    assert fake.run(work, "done", retry=quick()) == "done"
-    assert (len({id(session) for session in tries}), ran) == (3, ["commit"])
-
-
-def test_run_gives_up(fake: sessionkit.Engine) -> None:
-    """After `attempts`; the last error has a note; other errors are not repeated."""
-    count = 0
-
-    def work(session: Session) -> None:
-        nonlocal count
-        count += 1
-        session.execute("insert")
-        fake.driver.fail("commit", FakeError("deadlock"))
-
-    with pytest.raises(errors.DeadlockError) as caught:
-        fake.run(work, retry=quick(attempts=3))
-    assert (count, "attempt 3" in caught.value.__notes__[-1]) == (3, True)
-    with pytest.raises(errors.UniqueViolation):
-        fake.run(
-            lambda session: fake.driver.fail("execute", FakeError("unique")) or session.execute("insert"), retry=quick()
-        )
-
-
-def test_what_may_be_repeated() -> None:
-    """A lost transaction is judged by what did it; an unknown commit only when it does no harm."""
-    lost = errors.TransactionLostError("x")
-    lost.__cause__ = errors.DeadlockError("y")
-    assert [may_repeat(exc) for exc in (lost, errors.TransactionLostError(), errors.CommitUnknownError(), errors.UniqueViolation())] == [
-        True, False, False, False,
-    ]  # fmt: skip
-    assert may_repeat(errors.CommitUnknownError(), idempotent=True)
-    with pytest.raises(ArgumentError):
-        Retry(attempts=0)
-
-
-def test_waits_have_full_jitter_and_a_cap() -> None:
-    """And none begins after the time is over."""
-    now, slept = [0.0], []
-    policy = Retry(attempts=9, timeout=10, base=1, cap=4, clock=lambda: now[0], sleep=slept.append, random=lambda: 0.5)
-    assert [policy.wait(attempt, 0.0) for attempt in (1, 2, 3)] == [True, True, True]
-    assert slept == [1.0, 2.0, 2.0]
-    now[0] = 10.0
-    assert not policy.wait(4, 0.0)
-
-
-def test_two_threads_that_deadlock_both_finish(server_db: Database) -> None:
-    """Each in engine.run: totals are right."""
-    with server_db.main.begin() as session:
-        session.executemany("insert into item (name, price) values (?, ?)", [("a", 100), ("b", 100)])
-    engine = server_db.engine()
-    barrier = threading.Barrier(2, timeout=20)
-
-    def move(session: Session, source: str, target: str, first: list[bool]) -> None:
-        session.execute("update item set price = price - 1 where name = ?", (source,))
-        if first.pop() if first else False:
-            barrier.wait()
-        session.execute("update item set price = price + 1 where name = ?", (target,))
-
-    threads = [
-        threading.Thread(target=engine.run, args=(move, "a", "b", [True])),
-        threading.Thread(target=engine.run, args=(move, "b", "a", [True])),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert server_db.main.execute("select price from item order by name").scalars() == [100, 100]
-
-
-def test_run_inside_run_is_refused() -> None:
-    """The inner transaction could not be repeated alone."""
-    engine = fake_engine()
-    with pytest.raises(errors.InvalidRequestError, match="inside another"):
-        engine.run(lambda session: engine.run(lambda other: None))

@@ -100,6 +100,11 @@ class Driver:
     spellings: ClassVar[tuple[str, ...]] = ()
     """The names after `scheme+` that mean this driver."""
 
+    transaction_id: ClassVar[str | None] = None
+    """SQL for the open transaction's number as text, where the server can tell later what became of it."""
+    transaction_fate: ClassVar[str] = ""
+    """SQL for that, by `:id`: 'committed', 'aborted' or anything else."""
+
     # -- connecting
 
     def dbapi(self) -> ModuleType:

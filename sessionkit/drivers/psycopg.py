@@ -53,6 +53,8 @@ class Psycopg(Driver):
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     begins_with_first = True
+    transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
+    transaction_fate = "SELECT pg_xact_status(CAST(:id AS xid8))"
 
     # -- connecting
 

@@ -1,0 +1,106 @@
+"""A function in a transaction of its own, and all of it again where that is safe: what engine and registry share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from . import errors
+from .retry import may_repeat
+from .settle import Witness, witness_for
+from .transaction import is_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._typing import Source
+    from .retry import Retry
+
+T = TypeVar("T")
+Resolve = Literal["xid", "marker", True, False, None]
+
+
+class Runner(Protocol):
+    """Whoever makes sessions with a transaction in one block: an engine or a registry."""
+
+    def begin(self, **options: Any) -> Any: ...
+    def resolve(self, name: str | None) -> Source: ...
+
+
+def run(
+    runner: Runner, fn: Callable[..., T], args: tuple[Any, ...], policy: Retry, idempotent: bool, resolve: Resolve,
+    options: dict[str, Any],
+) -> T:  # fmt: skip
+    """
+    Run `fn(session, *args)` in a block, again and again as the policy says; the last error comes out with a note.
+
+    Raises:
+        InvalidRequestError: a transaction is open in this context.
+    """
+    if is_inside():
+        raise errors.InvalidRequestError(
+            "run() inside an open transaction: it could see nothing of it, might wait for it for ever, and could not be "
+            "undone with it; call the function with the session that you have"
+        )
+    witness = witness_for(runner, resolve)
+    started, attempt = policy.clock(), 0
+    while True:
+        attempt += 1
+        begun = False
+        try:
+            if witness is not None:
+                witness.prepare()
+            begun = True
+            with runner.begin(**options) as session:
+                value = fn(session, *args)
+                if witness is not None:
+                    witness.note(session)
+            return value
+        except errors.Error as exc:
+            failed = exc
+        repeat = may_repeat(failed, idempotent or not begun)
+        if begun and witness is not None and isinstance(failed, errors.CommitUnknownError):
+            if _outcome(witness, policy, failed):
+                return value
+            repeat = True
+        if not repeat or not policy.wait(attempt, started, failed):
+            if repeat or attempt > 1:
+                failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
+            raise failed
+
+
+def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
+    """Return whether the commit happened; where nobody can tell in time, the unknown one comes out."""
+    started, attempt = policy.clock(), 0
+    while True:
+        attempt += 1
+        try:
+            found = witness.committed()
+            failed = unknown
+        except errors.Error as exc:
+            if not may_repeat(exc, idempotent=True):
+                unknown.add_note(f"what became of it could not be found out: {exc}")
+                raise unknown from exc
+            found, failed = None, exc
+        if found is not None:
+            return found
+        if not policy.wait(attempt, started, failed):
+            unknown.add_note(f"what became of it could not be found out in {policy.clock() - started:.1f} s")
+            raise unknown
+
+
+def decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: dict[str, Any]) -> Any:
+    """Return the decorator form of `run`, or what it makes of `fn`."""
+    from functools import wraps
+
+    def decorate(fn: Callable[..., T]) -> Callable[..., T]:
+        @wraps(fn)
+        def call(*args: Any, **keywords: Any) -> T:
+            def work(session: Any) -> T:
+                return fn(session, *args, **keywords)
+
+            found: T = run(work, **options)
+            return found
+
+        return call
+
+    return decorate if fn is None else decorate(fn)
