@@ -226,6 +226,9 @@ class Engine:
             conn = self.driver.connect(self.url, self._connect_args)
         except errors.Error:
             raise
+        except TypeError as exc:
+            given = ", ".join(self._connect_args) or "none"
+            raise ArgumentError(f"{self.driver.name} did not take the options (given: {given}): {exc}") from exc
         except Exception as exc:
             error = map_error(exc, self.driver)
             error.add_note(f"connecting to {self.url}")

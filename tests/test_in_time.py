@@ -18,6 +18,7 @@ from sessionkit import (
     create_engine,
 )
 
+from .conftest import Item
 from .proxy import Proxy
 
 if TYPE_CHECKING:
@@ -107,6 +108,17 @@ def test_a_limit_for_one_block(db: Database) -> None:
             session.execute(SLEEP[db.kind])
     slow = {"postgres": "select pg_sleep(0.7)", "mariadb": "select sleep(0.7)", "sqlite": "select 1"}
     assert engine.execute(slow[db.kind]).scalar() in ("", 0, 1)
+
+
+def test_what_takes_no_time_is_as_ever(db: Database) -> None:
+    """With and without parameters, many rows, savepoints, entities: a limit changes nothing."""
+    with db.engine(pool_size=1, statement_timeout=5).begin() as session:
+        session.execute("insert into item (name, price) values (:n, 1)", {"n": "a"})
+        session.executemany("insert into item (name, price) values (?, 1)", [("b",), ("c",)])
+        with session.begin_nested():
+            session.execute("update item set price = 2")
+        assert session.query(Item, "select id, name, price from item where price = ?", (2,)).first()
+    assert db.names() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "5", True])

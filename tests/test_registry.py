@@ -221,3 +221,10 @@ def test_a_listener_that_fails_is_logged(fake: sessionkit.Engine, caplog: pytest
     with fake.begin() as session:
         session.execute("insert")
     assert caplog.text == ""
+
+
+def test_an_option_that_the_driver_does_not_take() -> None:
+    """Told by name, when the first connection is opened."""
+    with sessionkit.create_engine("sqlite://", conect_timeout=3) as engine:
+        with pytest.raises(ArgumentError, match=r"did not take the options \(given: conect_timeout\)"):
+            engine.execute("select 1")

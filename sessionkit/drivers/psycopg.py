@@ -295,16 +295,16 @@ class Waiting:
 
 def _until(gen: Any, until: float) -> Any:
     """Do what psycopg's generator does; between two looks at the socket, look at the clock."""
-    ready = next(gen)
+    came = None
     while True:
-        came = yield ready
+        try:
+            wanted = gen.send(came)
+        except StopIteration as end:
+            return end.value
+        came = yield wanted
         if not came and monotonic() > until:
             gen.close()
             raise TimeoutError
-        try:
-            ready = gen.send(came)
-        except StopIteration as end:
-            return end.value
 
 
 class BeginsByItself(Psycopg):
