@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def is_commit(data: bytes) -> bool:
+    """Tell whether a client's packet is COMMIT, in PostgreSQL's protocol or MySQL's (and not SET AUTOCOMMIT)."""
+    return data.endswith((b"\x03COMMIT", b"COMMIT\x00"))
+
+
 class Proxy:
     """
     Forwards TCP connections to `port` on this machine, from the port `self.port`. Close it after use.

@@ -170,8 +170,9 @@ def start_postgres(folder: Path) -> Server | External:
         [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
         user, _environment(),
     )  # fmt: skip
+    # no fsync: the machine does not crash; but what the server calls committed survives a crash of the server
     options = {
-        "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "100",
+        "fsync": "off", "full_page_writes": "off", "synchronous_commit": "on", "max_connections": "100",
         "unix_socket_directories": str(folder), "listen_addresses": "127.0.0.1", "port": str(port), "log_statement": "none",
     }  # fmt: skip
     command = [str(binaries / "postgres"), "-D", str(data)]
@@ -236,7 +237,7 @@ def start_mariadb(folder: Path) -> Server | External:
     )  # fmt: skip
     command = [
         f"{root}/usr/sbin/mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={folder}/my.sock", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--pid-file={folder}/my.pid", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin",
+        "--bind-address=127.0.0.1", f"--pid-file={folder}/my.pid", "--innodb-flush-log-at-trx-commit=2", "--skip-log-bin",
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--skip-name-resolve", "--character-set-server=utf8mb4",
         "--innodb-lock-wait-timeout=5", f"--lc-messages-dir={root}/usr/share/mysql", *base,
         *([f"--plugin-dir={root}/usr/lib/mysql/plugin"] if base else []),

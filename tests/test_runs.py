@@ -14,7 +14,7 @@ from sessionkit import ArgumentError, CommitUnknownError, Registry, Session, err
 from sessionkit.retry import Retry, may_repeat
 from sessionkit.testing import FakeError, fake_engine, no_retries
 
-from .proxy import Proxy
+from .proxy import Proxy, is_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,9 +300,6 @@ def test_a_write_in_a_read_only_block_is_not_repeated(server_db: Database) -> No
 # -- a commit that nobody answered
 
 
-COMMIT = b"COMMIT"
-
-
 @pytest.fixture
 def proxy(server_db: Database) -> Iterator[Proxy]:
     """A wire to the server."""
@@ -315,7 +312,7 @@ def cut_commits(proxy: Proxy, which: list[str]) -> None:
     state: list[str] = []
 
     def on_sent(data: bytes) -> bool:
-        if COMMIT in data and which:
+        if is_commit(data) and which:
             state.append(which.pop(0))
             return state[-1] != "before"
         return True

@@ -21,7 +21,7 @@ from uuid import uuid4
 from sessionkit import CommitUnknownError, create_engine, errors
 from sessionkit.retry import Retry
 
-from ..proxy import Proxy
+from ..proxy import Proxy, is_commit
 from .checker import DONE, FAILED, UNKNOWN, History, Transfer, anomalies
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class World:
         dice = random.Random(7)
 
         def on_sent(data: bytes) -> bool:
-            if b"COMMIT" in data and dice.random() < share:
+            if is_commit(data) and dice.random() < share:
                 if dice.random() < 0.5:
                     return False
                 waiting.append("after")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import CommitUnknownError, create_engine
 from sessionkit.retry import Retry
 
-from ..proxy import Proxy
+from ..proxy import Proxy, is_commit
 
 if TYPE_CHECKING:
     from sessionkit import Engine, Session
@@ -66,7 +66,7 @@ def _cut_next(proxy: Proxy, where: str, again: bool) -> None:
     def on_sent(data: bytes) -> bool:
         if left and left[0] == "early" and b"insert into cut" in data:
             seen.append(left.pop(0))
-        elif left and b"COMMIT" in data:
+        elif left and is_commit(data):
             seen.append(left.pop(0))
             return seen[-1] != "before"
         return True
