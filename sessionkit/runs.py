@@ -45,7 +45,8 @@ def run(
     started, attempt = policy.clock(), 0
     while True:
         attempt += 1
-        begun = False
+        begun = noted = False
+        value: Any = None
         try:
             if witness is not None:
                 witness.prepare()
@@ -54,13 +55,14 @@ def run(
                 value = fn(session, *args)
                 if witness is not None:
                     witness.note(session)
-            return value
+                    noted = True
+            return value  # type: ignore[no-any-return]
         except errors.Error as exc:
             failed = exc
         repeat = may_repeat(failed, idempotent or not begun)
-        if begun and witness is not None and isinstance(failed, errors.CommitUnknownError):
+        if noted and witness is not None and isinstance(failed, errors.CommitUnknownError):
             if _outcome(witness, policy, failed):
-                return value
+                return value  # type: ignore[no-any-return]
             repeat = True
         if not repeat or not policy.wait(attempt, started, failed):
             if repeat or attempt > 1:

@@ -407,6 +407,21 @@ def test_what_cannot_be_found_out_stays_unknown(server_db: Database, proxy: Prox
     server_db.main.execute("drop table if exists sessionkit_marker")
 
 
+def test_an_unknown_commit_of_something_else(db: Database) -> None:
+    """That the function itself met one says nothing about its own transaction: not repeated, nothing kept."""
+    tries: list[int] = []
+
+    def work(session: Session) -> None:
+        tries.append(1)
+        add(session)
+        raise CommitUnknownError("somebody else's")
+
+    with pytest.raises(CommitUnknownError, match="somebody else's"):
+        db.main.run(work, retry=quick(), resolve="marker")
+    assert (len(tries), db.names()) == (1, [])
+    db.main.execute("drop table sessionkit_marker")
+
+
 def test_resolve_with_a_wrong_word(db: Database) -> None:
     """Told before anything runs."""
     with pytest.raises(ArgumentError, match="resolve is"):

@@ -82,7 +82,8 @@ def ask(trap: Trap, cls: type[Peer], url: str, server: Any) -> tuple[str, str]:
         return found["told"], ""
     held = ", ".join(map(str, found["ids"][:4])) + (" …" if len(found["ids"]) > 4 else "")
     verdict = judge(trap, found["said"], found["ids"], found["expected"])
-    return f"said {found['said']}, held {held or 'nothing'}", verdict
+    said = "all is well" if found["said"] == "well" else found["said"]
+    return f"{said}; {held or 'nothing'}", verdict
 
 
 def table(markdown: bool) -> None:
@@ -105,7 +106,7 @@ def table(markdown: bool) -> None:
                     start = servers.start_postgres if trap.kind == "postgres" else servers.start_mariadb
                     started[trap.kind] = start(servers.make_folder())
                 told, verdict = ask(trap, cls, started[trap.kind].url, started[trap.kind])
-            cells.append(f"**{verdict}**: {told}" if verdict.isupper() else told)
+            cells.append(f"**{verdict.lower()}**: {told}" if verdict.isupper() else told)
             if not markdown:
                 print(f"{trap.name:32} {cls.name:14} {verdict:6} {told}", flush=True)
         if markdown:

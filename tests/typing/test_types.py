@@ -39,4 +39,15 @@ def test_what_is_inferred() -> None:
         with session.begin() as tx:
             assert_type(tx, Transaction)
     assert_type(engine.run(lambda session: 5), int)
+
+    @engine.transactional
+    def plain(session: Session, word: str) -> str:
+        return word
+
+    @registry.transactional(attempts=2)
+    def optioned(session: Session, word: str, *, times: int = 1) -> list[str]:
+        return [word] * times
+
+    assert_type(plain("a"), str)
+    assert_type(optioned("a", times=2), list[str])
     engine.dispose()
