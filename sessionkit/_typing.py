@@ -63,6 +63,7 @@ class Source(Protocol):
     isolation_level: str | None
     distant: bool
     statement_timeout: float | None
+    is_given: bool
     listeners: Any
     clock: Callable[[], float]
 

@@ -73,6 +73,7 @@ class Engine:
         self._connect_args = dict(connect_args or {})
         self._on_connect = _actions(on_connect, "on_connect")
         self._on_return = _actions(on_return, "on_return")
+        self.is_given = False
         self.has_marker = False  # the table of resolve="marker" is there
         self._only: Any = None  # the one connection of a database in memory, kept until dispose()
         self._in_memory = driver.is_shared_memory(url)

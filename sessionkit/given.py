@@ -34,6 +34,7 @@ class Given:
         self.isolation_level: str | None = None
         self.distant = False
         self.statement_timeout: float | None = None
+        self.is_given = True  # so its settings on the server are somebody else's
         self.listeners = Listeners()
         self.clock = perf_counter
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly)

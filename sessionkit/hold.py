@@ -26,8 +26,8 @@ class Hold:
     """
 
     __slots__ = (
-        "begun", "by_words", "depth", "doubt", "failure", "first_write", "holder", "lease", "limit", "modes", "open_cursors",
-        "pending", "restoring", "seen", "source",
+        "begun", "depth", "doubt", "expected", "failure", "first_write", "holder", "lease", "limit", "modes", "open_cursors",
+        "pending", "restoring", "source",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -40,8 +40,7 @@ class Hold:
         self.first_write: str | None = None
         self.begun = False
         self.pending = False  # BEGIN is to travel with the first statement
-        self.by_words = False  # the transaction was begun by words, so the driver's status must say so
-        self.seen = False  # the driver's status has said so
+        self.expected = False  # begun by words, or the driver's status said so once: so it must say so
         self.restoring = False  # modes were set that outlive the transaction
         self.doubt = False
         self.failure: Error | None = None
@@ -69,7 +68,7 @@ class Hold:
             return False
         status = self.status()
         if status == ACTIVE:
-            self.seen = True
+            self.expected = True
             return True
         if status == UNTOLD:
             return True
@@ -81,7 +80,7 @@ class Hold:
                 "the connection is closed or in the middle of a command"
             )
             return False
-        return not (self.by_words or self.seen)
+        return not self.expected
 
     def is_well(self) -> bool:
         """Whether statements can run: nothing has doomed the transaction, if it has begun."""
@@ -150,7 +149,7 @@ class Hold:
             if self.pending and error.sqlstate is not None:  # BEGIN was refused together with the statement
                 self.failure = self.failure or error
         undone = isinstance(error, (errors.DeadlockError, errors.SerializationError))
-        ended = status == IDLE and (self.by_words or self.seen or undone)
+        ended = status == IDLE and (self.expected or undone)
         if status in (INERROR, BROKEN) or ended:
             self.failure = self.failure or error
 
@@ -198,7 +197,7 @@ class Hold:
             if self.restoring:
                 if self.modes[1]:
                     driver.restore(conn)
-                if self.modes[2] is not None:
+                if self.modes[2] is not None and not self.source.is_given:
                     driver.limit_server(conn, self.source.statement_timeout)
             if self.limit is not None:
                 driver.limit_next(conn, None)

@@ -152,7 +152,7 @@ class Link(Hold):
         """Tell whether `statement`, which has run, ended the transaction by itself: the link stands as if unused."""
         if not statement.commits:
             return False
-        self.first_write, self.seen = None, False
+        self.first_write, self.expected = None, False
         return True
 
     def _begin(self, lease: Lease, write: bool) -> None:
@@ -167,12 +167,12 @@ class Link(Hold):
         try:
             if self.limit is not None:
                 self.arm(conn)
-            if limit is not None:
+            if limit is not None and not self.source.is_given:
                 driver.limit_server(conn, limit)
             if driver.begins_with_first and not level and not read_only:
                 self.pending = True
             else:
-                self.by_words = driver.begin(conn, level and driver.level(level), bool(read_only), write)
+                self.expected = driver.begin(conn, level and driver.level(level), bool(read_only), write)
         except Exception as exc:
             error = map_error(exc, driver, "BEGIN")
             self.give_up()
@@ -184,7 +184,7 @@ class Link(Hold):
 
     def _begin_now(self, conn: Any) -> None:
         """Send the BEGIN that was to travel with the first statement, because something else comes first."""
-        self.by_words = self.source.driver.begin(conn, None, False, False)
+        self.expected = self.source.driver.begin(conn, None, False, False)
         self.pending = False
 
     # -- savepoints
@@ -236,7 +236,7 @@ class Link(Hold):
         """
         if self.open_cursors:
             self.close_open_cursors()
-        if self.begun and (self.by_words or self.first_write or self.status() != IDLE):
+        if self.begun and (self.expected or self.first_write or self.status() != IDLE):
             driver = self.source.driver
             conn = self.lease.conn if self.lease is not None else self.conn()
             lease = self.lease

@@ -145,6 +145,8 @@ class CursorProxy:
                     "the transaction of this cursor has ended, and its rows with it; execute again"
                 )
             with map_errors(link.source.driver):
+                if link.limit is not None:
+                    link.arm(link.conn())
                 return getattr(cursor, method)(*arguments)
 
     def setinputsizes(self, sizes: object) -> None:

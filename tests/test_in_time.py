@@ -199,3 +199,37 @@ def test_a_ping(server_db: Database, proxy: Proxy) -> None:
         engine.driver.ping(conn)
     assert engine.driver.diagnose(caught.value).error is DisconnectionError
     engine.pool.discard(lease)
+
+
+# -- what is not ours
+
+
+def test_a_given_connection_keeps_its_settings(server_db: Database) -> None:
+    """A limit for the session is kept here; the server's own, which somebody else may have set, is left alone."""
+    from sessionkit import Session
+
+    conn = server_db.server.connect()
+    setting = {"postgres": "show statement_timeout", "mariadb": "select @@session.max_statement_time"}[server_db.kind]
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                {"postgres": "set statement_timeout = 7000", "mariadb": "set max_statement_time = 7"}[server_db.kind]
+            )
+        with Session(conn, statement_timeout=LIMIT) as session:
+            before = session.scalar(setting)
+            with in_time(), pytest.raises(DisconnectionError):
+                session.execute(SLEEP[server_db.kind])
+        assert before in ("7s", 7)
+    finally:
+        conn.close() if server_db.kind == "postgres" or conn.open else None
+
+
+def test_a_slow_reader_of_a_cursor(sqlite: Database) -> None:
+    """Each fetch has the whole time: that the program takes long between them is its own affair."""
+    with sqlite.engine(statement_timeout=0.1).session() as session:
+        cursor = session.cursor().execute(
+            "with recursive n(i) as (select 1 union all select i + 1 from n limit 5000) select i from n"
+        )
+        assert cursor.fetchone() == (1,)
+        time.sleep(0.15)
+        assert len(cursor.fetchmany(4000)) == 4000

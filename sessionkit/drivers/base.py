@@ -36,7 +36,7 @@ __all__ = [
 ISOLATION_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The SQL standard's levels, weakest first: one spelling for all databases."""
 
-GRACE = 0.25
+GRACE = 0.2
 """Seconds that a client waits beyond the server's own limit, so that the server's better answer comes first."""
 CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # libpq's PQtransactionStatus: idle, a command is running, in a transaction, in a failed one, unknown
 _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
+CANCELLING = 0.15
+"""Seconds for asking a server that did not answer in time to stop what it does."""
 # classes whose primary message names objects of the schema and never a value (details are never shown)
 _VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")
 # all failures to connect come without SQLSTATE (FATAL in the server's text): judged by text, in libpq's English
@@ -289,6 +291,12 @@ class Waiting:
         except TimeoutError:
             import psycopg
 
+            self.until = None
+            try:
+                if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
+                    conn.cancel_safe(timeout=CANCELLING)
+            except psycopg.Error:  # a frozen server cannot be told either
+                pass
             conn.pgconn.finish()
             raise psycopg.OperationalError("timeout: no answer in time; the connection was closed") from None
 
