@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("case", nargs="?", default="all", choices=["all", *cases])
     parser.add_argument("--short", action="store_true", help="only to see that it works")
     options = parser.parse_args()
+    logging.disable()  # each repetition would be told
     for name, case in cases.items():
         if options.case in ("all", name):
             case(options.short)
