@@ -199,6 +199,9 @@ class Stack:
 
     def _by_risk(self) -> list[Any]:
         """Return the links in the order of their commits: what was only read can hardly fail, so it comes last."""
+        for source, link in list(self.links.items()):
+            if link.lease is None:  # no connection could be had, so there is nothing to commit
+                del self.links[source]
         return sorted(self.links.values(), key=lambda link: link.first_write is None)
 
     def _commit_stopped(self, exc: BaseException, link: Any) -> None:

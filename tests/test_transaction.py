@@ -318,6 +318,23 @@ def test_two_databases_the_second_commit_fails() -> None:
     two.verify()
 
 
+def test_a_database_that_could_not_be_reached_has_committed_nothing() -> None:
+    """The other one's COMMIT fails: that is its own error, and no partial commit."""
+    one, two = sessionkit.testing.FakeDriver(), sessionkit.testing.FakeDriver()
+    registry = Registry()
+    for name, driver in (("one", one), ("two", two)):
+        registry.add(name, "fake://", driver=driver)
+    two.fail("connect")
+    with pytest.raises(sessionkit.DatabaseError) as caught:
+        with registry.begin() as session:
+            with pytest.raises(sessionkit.DatabaseError):
+                session.execute("select 1", bind="two")
+            session.execute("insert", bind="one")
+            one.fail("commit")
+    assert type(caught.value) is sessionkit.DatabaseError
+    one.verify()
+
+
 # -- nesting
 
 
