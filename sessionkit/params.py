@@ -117,11 +117,6 @@ class Statement:
         by_position = kind == POSITIONAL and lexicon.paramstyle in ("qmark", "format", "numeric")
         self._count = len(self._slots) if by_position else 0  # above 0: a tuple of so many goes to the driver as it is
 
-    @property
-    def expands(self) -> bool:
-        """Whether it holds a `:*names`, so that its text depends on the lists."""
-        return self._fixed is None
-
     def bind(self, parameters: Any) -> tuple[str, Any]:
         """
         Return the text and the parameters for the driver, None when the statement has no placeholder.
@@ -141,6 +136,19 @@ class Statement:
             if not items:
                 self._check_empty(slot)
         return self._render([len(items) for items in lists]), self._packed([item for items in lists for item in items])
+
+    def bind_many(self, rows: list[Any]) -> tuple[str, list[Any]]:
+        """
+        Return the text and each row's parameters for the driver; errors as with `bind`.
+
+        Raises:
+            ArgumentError: the statement has a `:*name`, whose text would differ from row to row.
+        """
+        if self._fixed is None:
+            raise ArgumentError(":*names cannot be used with executemany; execute once for each list")
+        if self._count and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._count}:
+            return self._fixed, rows
+        return self._fixed, [self.bind(row)[1] for row in rows]
 
     def refuse_control(self) -> None:
         """

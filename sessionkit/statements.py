@@ -77,11 +77,9 @@ class Statements:
                 self._ensure_begun()
                 return Result((None, None, 0, None), source.compile(statement, None))
             compiled = source.compile(statement, rows[0])
-            if compiled.expands:
-                raise ArgumentError(":*names cannot be used with executemany; execute once for each list")
-            bound = [compiled.bind(row) for row in rows]
+            text, bound = compiled.bind_many(rows)
             link = self._ready(source, compiled)
-            fetched = link.execute(compiled, bound[0][0], [row for _, row in bound], many=True)
+            fetched = link.execute(compiled, text, bound, many=True)
             return self._ended(link, compiled, Result(fetched, compiled))
 
     def query(
