@@ -33,7 +33,7 @@ class Link(Hold):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran, which commits by itself.
         """
-        self.lease = self.source.lender.checkout(holder=self.holder, depth=3)
+        self.lease = self.source.lender.checkout(None, self.holder, 3)
         if not self.source.driver.autocommit or self.source.isolation_level:
             self._begin(self.lease, statement.writes)
         try:
@@ -47,7 +47,7 @@ class Link(Hold):
         self.commit()
         return fetched
 
-    def execute(self, statement: Statement, sql: str, bound: Any, *, many: bool = False) -> Fetched:
+    def execute(self, statement: Statement, sql: str, bound: Any, many: bool = False) -> Fetched:
         """
         Run a statement in the driver's terms; `ready()` has prepared for it. Rows come back fetched, the cursor closed.
 
@@ -129,7 +129,7 @@ class Link(Hold):
         if lease is None:
             if self.failure is not None:
                 raise self.lost()
-            self.lease = lease = self.source.lender.checkout(holder=self.holder, depth=depth)
+            self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
         if statement.commits:
             self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
         if not self.begun:

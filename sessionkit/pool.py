@@ -73,7 +73,7 @@ class Pool(Exchange):
 
     # -- lending
 
-    def checkout(self, timeout: float | None = None, *, holder: Holder = NOBODY, depth: int = 1) -> Slot:
+    def checkout(self, timeout: float | None = None, holder: Holder = NOBODY, depth: int = 1) -> Slot:
         """
         Lend a connection as `slot.conn`, waiting up to `timeout` seconds (None: the pool's own) for one.
 

@@ -183,8 +183,9 @@ def test_close(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> 
 @pytest.mark.parametrize("how", ["frozen", "black hole"])
 def test_connect(server_db: Database, proxy: Proxy, how: str) -> None:
     """An error within connect_timeout."""
-    engine = server_db.through(proxy, pool_size=1, pool_timeout=1, connect_timeout=2)
-    with hindered(how, server_db, proxy), in_time(2.0), pytest.raises(DisconnectionError):
+    limit = 2 if server_db.kind == "postgres" else 1  # libpq knows nothing shorter
+    engine = server_db.through(proxy, pool_size=1, pool_timeout=1, connect_timeout=limit)
+    with hindered(how, server_db, proxy), in_time(limit), pytest.raises(DisconnectionError):
         engine.execute("select 1")
     assert server_db.through(proxy, pool_size=1).execute("select 3").scalar() == 3
 

@@ -20,7 +20,7 @@ from sessionkit.pool import Pool
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = float(os.environ.get("SESSIONKIT_SIGNAL_SECONDS", "2"))
+SECONDS = float(os.environ.get("SESSIONKIT_SIGNAL_SECONDS", "1.5"))
 pytestmark = pytest.mark.timeout(60 + 5 * SECONDS)
 
 

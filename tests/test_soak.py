@@ -60,8 +60,8 @@ def test_a_bank_where_everything_fails(db: Database, tmp_path: Path) -> None:
     """No transfer is lost, none is made twice, every total is right, and every client is told the truth."""
     if db.kind != "sqlite" and not hasattr(db.server, "restart"):
         pytest.skip("a server that somebody else runs cannot be restarted")
-    world = bank.run(db.kind, db.url, db.server, tmp_path, seconds=4)
-    assert world.transfers() > 100
+    world = bank.run(db.kind, db.url, db.server, tmp_path, seconds=2.5)
+    assert world.transfers() > 50
     for table in ("ledger", "account"):
         db.main.execute(f"drop table {table}")
     db.main.execute("drop table if exists sessionkit_marker")

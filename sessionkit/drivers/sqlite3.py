@@ -164,7 +164,10 @@ class SQLite(Driver):
         try:
             if conn.row_factory is not None:
                 cursor.row_factory = None
-            cursor.execute(sql, parameters or ())
+            if parameters is None:
+                cursor.execute(sql)
+            else:
+                cursor.execute(sql, parameters)
             description = cursor.description
             if description is None:
                 return None, None, cursor.rowcount, cursor.lastrowid
