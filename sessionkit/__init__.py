@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .pool import Pool as Pool
     from .registry import Registry as Registry
     from .results import Result as Result
+    from .retry import Retry as Retry
     from .rows import Row as Row
     from .session import Session as Session
     from .url import URL as URL
@@ -65,6 +66,7 @@ _ROOMS = {
     "rows": ("Row",),
     "session": ("Session",),
     "level": ("Transaction",),
+    "retry": ("Retry",),
     "url": ("URL",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
@@ -104,6 +106,7 @@ __all__ = [
     "ReadOnlyError",
     "Registry",
     "Result",
+    "Retry",
     "Rollback",
     "Row",
     "SerializationError",

@@ -133,6 +133,7 @@ PUBLIC = [
     "ReadOnlyError",
     "Registry",
     "Result",
+    "Retry",
     "Rollback",
     "Row",
     "SerializationError",
