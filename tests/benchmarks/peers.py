@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine, entity
 
+from ..losses import peers as others
 from ..proxy import Proxy
 from ..servers import connect
 
@@ -185,7 +186,22 @@ def cycle_server(url: str, engine: Engine) -> Candidates:
             conn.execute(one).first()
             conn.commit()
 
-    return {"raw driver": by_hand, "sessionkit": ours, "SQLAlchemy Core": core}
+    found: Candidates = {"raw driver": by_hand, "sessionkit": ours, "SQLAlchemy Core": core}
+    kind = "postgres" if url.startswith("postgresql") else "mariadb"
+    for cls in (others.PsycopgPool, others.DBUtils, others.Peewee):
+        if kind in cls.kinds:
+            found[cls.name] = _cycle_of(cls(kind, url))
+    return found
+
+
+def _cycle_of(peer: others.Peer) -> Callable[[], None]:
+    def cycle() -> None:
+        with peer.block() as handle:
+            handle.execute("select 1").fetchone() if not isinstance(peer, others.DBUtils) else handle.execute(
+                "select 1"
+            )
+
+    return cycle
 
 
 def trips(server: Any) -> dict[str, float]:
@@ -304,7 +320,27 @@ def gets(path: str, engine: Engine) -> Iterator[tuple[Candidates, Candidates]]:
             cursor.close()
             return found
 
-        yield {"sessionkit": lambda: session.get(Item, 7)}, {"raw driver": by_hand, "sessionkit": miss}
+        from sqlalchemy import Column, Float, Integer, Text
+        from sqlalchemy import create_engine as alchemy_engine
+        from sqlalchemy.orm import Session, declarative_base
+
+        class Theirs(declarative_base()):
+            __tablename__ = "item"
+            id = Column(Integer, primary_key=True)
+            name = Column(Text)
+            price = Column(Float)
+
+        with Session(alchemy_engine(f"sqlite:///{path}")) as orm:
+            kept = orm.get(Theirs, 7)
+
+            def theirs() -> None:
+                orm.get(Theirs, 9)
+                orm.expunge_all()
+
+            yield (
+                {"sessionkit": lambda: session.get(Item, 7), "SQLAlchemy ORM": lambda: orm.get(Theirs, kept.id)},
+                {"raw driver": by_hand, "sessionkit": miss, "SQLAlchemy ORM": theirs},
+            )
 
 
 @contextlib.contextmanager
