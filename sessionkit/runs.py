@@ -42,6 +42,8 @@ def run(
             "undone with it; call the function with the session that you have"
         )
     witness = witness_for(runner, resolve)
+    if options.get("read_only"):
+        witness = None  # whether it committed makes no difference
     started, attempt = policy.clock(), 0
     while True:
         attempt += 1
@@ -63,7 +65,7 @@ def run(
         if noted and witness is not None and isinstance(failed, errors.CommitUnknownError):
             if _outcome(witness, policy, failed):
                 return value  # type: ignore[no-any-return]
-            repeat = True
+            failed, repeat = _undone(failed), True
         if not repeat or not policy.wait(attempt, started, failed):
             if repeat or attempt > 1:
                 failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
@@ -88,6 +90,16 @@ def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
         if not policy.wait(attempt, started, failed):
             unknown.add_note(f"what became of it could not be found out in {policy.clock() - started:.1f} s")
             raise unknown
+
+
+def _undone(unknown: errors.Error) -> errors.Error:
+    """Return what to say of a commit that was unknown, once it is known that it did not happen."""
+    error = errors.DisconnectionError(
+        "the connection was lost during COMMIT, and it was found out that nothing was committed",
+        orig=unknown.orig, sqlstate=unknown.sqlstate, code=unknown.code, statement="COMMIT",
+    )  # fmt: skip
+    error.__cause__ = unknown
+    return error
 
 
 def decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: dict[str, Any]) -> Any:

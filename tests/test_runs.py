@@ -363,6 +363,23 @@ def test_resolve_finds_out(server_db: Database, proxy: Proxy, resolve: Any, cuts
     server_db.main.execute("drop table if exists sessionkit_marker")
 
 
+def test_a_commit_that_is_known_not_to_have_happened(server_db: Database, proxy: Proxy) -> None:
+    """After the last attempt the error says what was found out, and not that nobody knows."""
+    engine = server_db.through(proxy)
+    engine.run(lambda session: None, resolve=True)
+    cut_commits(proxy, ["before"])
+    with pytest.raises(errors.DisconnectionError, match="nothing was committed") as caught:
+        engine.run(add, retry=quick(attempts=1), resolve=True)
+    assert isinstance(caught.value.__cause__, CommitUnknownError)
+    assert server_db.names() == []
+    server_db.main.execute("drop table if exists sessionkit_marker")
+
+
+def test_a_read_only_run_needs_no_witness(db: Database) -> None:
+    """Whether it committed makes no difference."""
+    assert db.main.run(lambda session: session.scalar("select 1"), resolve="marker", read_only=True) == 1
+
+
 def test_making_the_table_is_tried_again(server_db: Database, proxy: Proxy) -> None:
     """Nothing of the work has begun then."""
     engine = server_db.through(proxy)
