@@ -68,7 +68,7 @@ class Proxy:
     def _run(self) -> None:
         while not self.closing:
             if self.frozen:
-                time.sleep(0.01)
+                time.sleep(0.01)  # frozen: nothing to do
                 continue
             for key, _ in self._selector.select(0.05):
                 key.data(key.fileobj)
@@ -135,12 +135,12 @@ class Pair:
             self.cut()
             return
         if self._proxy.delay:
-            time.sleep(self._proxy.delay)
+            time.sleep(self._proxy.delay)  # that is what a distant server is
         try:
             while self._proxy.trickle and to is self.client and data and not self._proxy.closing:
                 to.sendall(data[:1])
                 data = data[1:]
-                time.sleep(self._proxy.trickle)
+                time.sleep(self._proxy.trickle)  # and a slow wire
             to.sendall(data)
         except OSError:
             self.cut()

@@ -65,7 +65,7 @@ class World:
                     self.execute(f"kill {number}")
                 except Exception:  # it has ended by itself
                     pass
-        time.sleep(0.1)
+        time.sleep(0.1)  # until the sessions have heard of it
 
 
 def swallow(fn: Callable[[], Any]) -> None:
@@ -111,7 +111,7 @@ def deadlock_then_work(peer: Peer, world: World) -> None:
             insert(handle, 1)
             handle.execute("update t set n = 2 where id = -1")
             thread.start()
-            time.sleep(0.3)
+            time.sleep(0.3)  # until the other one waits: the peers tell nobody
             swallow(lambda: handle.execute("update t set n = 2 where id = -2"))
             insert(handle, 2)
     finally:
@@ -303,7 +303,7 @@ def _places(peer: Peer) -> int:
         thread.start()
     deadline = time.monotonic() + 1.2
     while len(inside) < peer.size and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.01)  # looks again until a deadline
     enough.set()
     return len(inside)
 

@@ -300,7 +300,7 @@ class World:
             return
         deadline = time.monotonic() + 20
         while engine.execute(sql).scalar() and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.2)  # looks again until a deadline
 
 
 def run(
@@ -328,7 +328,7 @@ def run(
             world.cut_commits(0.02)
         until = time.monotonic() + (seconds or 3600)
         while time.monotonic() < until and not (transfers and world.transfers() >= transfers):
-            time.sleep(world.dice.random() * 2.0)
+            time.sleep(world.dice.random() * 2.0)  # work between two disturbances
             world.disturb()
         world.stop()
         found = world.check()
