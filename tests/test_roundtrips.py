@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessionkit import ProgrammingError, TransactionAbortedError, UniqueViolation
+from sessionkit import ProgrammingError, TransactionAbortedError, TransactionLostError, UniqueViolation
 
 from .proxy import Proxy
 
@@ -179,6 +179,17 @@ def test_a_bad_value_in_the_first_statement(engine: Engine) -> None:
     session.execute("insert into item (name, price) values ('x', 1)")
     session.rollback()
     assert engine.execute("select count(*) from item").scalar() == 0
+
+
+def test_a_transaction_ended_behind_the_back(postgres: Database, engine: Engine) -> None:
+    """The connection comes home as it left: what runs alone on it next is kept."""
+    with engine.session() as session:
+        session.execute("insert into item (name, price) values (:n, 1)", {"n": "lost"})
+        session.connection().driver_connection.rollback()
+        with pytest.raises(TransactionLostError):
+            session.commit()
+    engine.execute("insert into item (name, price) values ('x', 1)")
+    assert postgres.names() == ["x"]
 
 
 def test_a_first_statement_that_is_a_script_of_its_own(engine: Engine) -> None:

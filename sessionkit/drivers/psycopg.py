@@ -201,10 +201,12 @@ class Psycopg(Driver):
             conn.autocommit = True
 
     def clean(self, conn: Any) -> bool:
-        """Idle nearly always, which one look tells."""
-        if conn.pgconn.transaction_status == IDLE and conn.autocommit:
-            return True
-        return super().clean(conn)
+        """Idle nearly always, which one look tells; and in autocommit mode again, where no statement came to be sent."""
+        if conn.pgconn.transaction_status != IDLE:
+            return super().clean(conn)
+        if not conn.autocommit:
+            conn.autocommit = True
+        return True
 
     def for_given(self, conn: Any) -> Psycopg:
         """Return the driver for a given connection, which may be one that begins by itself."""
