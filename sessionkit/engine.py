@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from . import drivers, errors
 from .drivers.base import CONNECTING, Driver, spelled
@@ -15,8 +15,7 @@ from .link import Link
 from .params import Compiler
 from .pool import Pool
 from .results import Result
-from .retry import Retry
-from .runs import decorated, run
+from .runs import Runner
 from .session import Block, Session
 from .url import URL
 
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
     from ._typing import Parameters
     from .events import Event
     from .rows import Row
-    from .runs import Resolve
 
-T = TypeVar("T")
 PINGING = 5.0
 """Seconds that a ping may take before a connection counts as dead."""
 
-P = ParamSpec("P")
 
-
-class Engine:
+class Engine(Runner):
     """
     A database as a program knows it: URL, driver and pool. Thread-safe; lives as long as the program.
 
@@ -118,46 +113,6 @@ class Engine:
                 exc.add_note(f"while cleaning up: {failed}")
             raise
         return result
-
-    def run(
-        self,
-        fn: Callable[..., T],
-        *args: Any,
-        attempts: int = 5,
-        timeout: float = 30.0,
-        idempotent: bool = False,
-        resolve: Resolve = None,
-        retry: Retry | None = None,
-        **options: Any,
-    ) -> T:
-        """
-        Run `fn(session, *args)` in a fresh session and transaction, and all of it again after errors that undid it.
-
-        `attempts` and `timeout` (seconds) bound it, or `retry` does. While it waits, it holds no connection. `options`
-        are the session's. A commit with an unknown outcome is repeated only when `fn` is `idempotent`, or when `resolve`
-        found out that it did not happen: "xid" asks PostgreSQL for the transaction's status, "marker" keeps a row of
-        the table `sessionkit_marker`, True takes the better one. Either costs a round trip in each attempt.
-
-        Raises:
-            InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
-            CommitUnknownError: nobody knows whether the last attempt committed.
-            Error: the last error, with a note of how often it was tried and for how long.
-        """
-        return run(self, fn, args, retry or Retry(attempts, timeout), idempotent, resolve, options)
-
-    @overload
-    def transactional(self, fn: Callable[Concatenate[Session, P], T], /) -> Callable[P, T]: ...
-    @overload
-    def transactional(
-        self, fn: None = None, /, **options: Any
-    ) -> Callable[[Callable[Concatenate[Session, P], T]], Callable[P, T]]: ...
-    def transactional(self, fn: Any = None, /, **options: Any) -> Any:
-        """
-        Make a function of a session one that runs in a transaction of its own: `@engine.transactional`, or with `run`'s options.
-
-        It is called without the session: `run` makes one for each attempt.
-        """
-        return decorated(self.run, fn, options)
 
     def resolve(self, name: str | None) -> Engine:
         """Return itself: an engine is the only database of its sessions, by its own name or by none."""

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 
 class Link(Hold):
-    """
-    A session's hold on one database, from the first statement of a transaction to its end.
+    """A session's hold on one database, from the first statement of a transaction to its end."""
 
-    """
+    __slots__ = ()
 
     # -- statements
 
@@ -69,8 +68,7 @@ class Link(Hold):
             if self.limit is not None:
                 self.arm(conn)
             if many:
-                if self.pending:
-                    self._begin_now(conn)
+                self._begin_now(conn)
                 fetched: Fetched = driver.fetch_many(conn, sql, bound)
             elif self.pending:
                 fetched = driver.fetch_first(conn, sql, bound, source.distant)
@@ -101,8 +99,7 @@ class Link(Hold):
         try:
             if self.limit is not None:
                 self.arm(conn)
-            if self.pending:
-                self._begin_now(conn)
+            self._begin_now(conn)
             cursor = driver.cursor(conn)
             self.open_cursors += (cursor,)
             run(driver, cursor)
@@ -183,9 +180,10 @@ class Link(Hold):
             self.source.listeners.tell(TransactionEvent(self.source.name, "begin"))
 
     def _begin_now(self, conn: Any) -> None:
-        """Send the BEGIN that was to travel with the first statement, because something else comes first."""
-        self.expected = self.source.driver.begin(conn, None, False, False)
-        self.pending = False
+        """Send a BEGIN that was to travel with the first statement, if there is one, because something else comes first."""
+        if self.pending:
+            self.expected = self.source.driver.begin(conn, None, False, False)
+            self.pending = False
 
     # -- savepoints
 
@@ -196,8 +194,7 @@ class Link(Hold):
         try:
             if self.limit is not None:
                 self.arm(conn)
-            if self.pending:
-                self._begin_now(conn)
+            self._begin_now(conn)
             getattr(driver, verb)(conn, name)
         except Exception as exc:
             error = self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
@@ -237,9 +234,8 @@ class Link(Hold):
         if self.open_cursors:
             self.close_open_cursors()
         if self.begun and (self.expected or self.first_write or self.status() != IDLE):
-            driver = self.source.driver
-            conn = self.lease.conn if self.lease is not None else self.conn()
-            lease = self.lease
+            driver, lease = self.source.driver, self.lease
+            conn = lease.conn if lease is not None else self.conn()
             if lease is not None and lease.poll is not None and lease.poll(0) and driver.is_cut(conn):
                 self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
                 self.doubt = True  # so that nothing more is said on it

@@ -6,7 +6,6 @@ from itertools import starmap
 
 from .entities import Entity, declared, entity_of, is_changed
 from .errors import ArgumentError, InvalidRequestError, NoResultFound, StaleObjectError
-from .identity import IdentityMap, Store
 from .rows import maker
 
 TYPE_CHECKING = False

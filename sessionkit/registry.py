@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from .engine import Engine, create_engine
 from .errors import ArgumentError
-from .retry import Retry
-from .runs import decorated, run
+from .runs import Runner
 from .session import Block, Session
 from .url import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from ._typing import Parameters
     from .results import Result
     from .rows import Row
-    from .runs import Resolve
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
-class Registry:
+class Registry(Runner):
     """
     The databases of a program by name. Lives as long as the program; adding one does no I/O.
 
@@ -133,34 +128,6 @@ class Registry:
     def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""
         return self.resolve(bind).execute(statement, parameters)
-
-    def run(
-        self,
-        fn: Callable[..., T],
-        *args: Any,
-        attempts: int = 5,
-        timeout: float = 30.0,
-        idempotent: bool = False,
-        resolve: Resolve = None,
-        retry: Retry | None = None,
-        **options: Any,
-    ) -> T:
-        """
-        Run `fn(session, *args)` in a transaction over these databases, and again where that is safe; see `Engine.run`.
-
-        `resolve` is about the default database.
-        """
-        return run(self, fn, args, retry or Retry(attempts, timeout), idempotent, resolve, options)
-
-    @overload
-    def transactional(self, fn: Callable[Concatenate[Session, P], T], /) -> Callable[P, T]: ...
-    @overload
-    def transactional(
-        self, fn: None = None, /, **options: Any
-    ) -> Callable[[Callable[Concatenate[Session, P], T]], Callable[P, T]]: ...
-    def transactional(self, fn: Any = None, /, **options: Any) -> Any:
-        """Make a function of a session one that runs in a transaction of its own; see `Engine.transactional`."""
-        return decorated(self.run, fn, options)
 
     def dispose(self) -> None:
         """Dispose of every engine, whatever fails; the first failure is raised at the end."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from . import errors
-from .retry import may_repeat
+from .retry import Retry, may_repeat
 from .settle import Witness, witness_for
 from .transaction import is_inside
 
@@ -13,20 +13,64 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._typing import Source
-    from .retry import Retry
+    from .session import Block, Session
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Resolve = Literal["xid", "marker", True, False, None]
 
 
-class Runner(Protocol):
-    """Whoever makes sessions with a transaction in one block: an engine or a registry."""
+class Runner:
+    """Whoever makes sessions with a transaction in one block (an engine, a registry), and runs functions in them."""
 
-    def begin(self, **options: Any) -> Any: ...
-    def resolve(self, name: str | None) -> Source: ...
+    if TYPE_CHECKING:
+
+        def begin(self, **options: Any) -> Block: ...
+        def resolve(self, name: str | None) -> Source: ...
+
+    def run(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        attempts: int = 5,
+        timeout: float = 30.0,
+        idempotent: bool = False,
+        resolve: Resolve = None,
+        retry: Retry | None = None,
+        **options: Any,
+    ) -> T:
+        """
+        Run `fn(session, *args)` in a fresh session and transaction, and all of it again after errors that undid it.
+
+        `attempts` and `timeout` (seconds) bound it, or `retry` does. While it waits, it holds no connection. `options`
+        are the session's. A commit with an unknown outcome is repeated only when `fn` is `idempotent`, or when `resolve`
+        found out that it did not happen (on the default database): "xid" asks PostgreSQL for the transaction's status,
+        "marker" keeps a row of the table `sessionkit_marker`, True takes the better one. Either costs a round trip in
+        each attempt.
+
+        Raises:
+            InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
+            CommitUnknownError: nobody knows whether the last attempt committed.
+            Error: the last error, with a note of how often it was tried and for how long.
+        """
+        return _run(self, fn, args, retry or Retry(attempts, timeout), idempotent, resolve, options)
+
+    @overload
+    def transactional(self, fn: Callable[Concatenate[Session, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def transactional(
+        self, fn: None = None, /, **options: Any
+    ) -> Callable[[Callable[Concatenate[Session, P], T]], Callable[P, T]]: ...
+    def transactional(self, fn: Any = None, /, **options: Any) -> Any:
+        """
+        Make a function of a session one that runs in a transaction of its own: `@engine.transactional`, or with `run`'s options.
+
+        It is called without the session: `run` makes one for each attempt.
+        """
+        return _decorated(self.run, fn, options)
 
 
-def run(
+def _run(
     runner: Runner, fn: Callable[..., T], args: tuple[Any, ...], policy: Retry, idempotent: bool, resolve: Resolve,
     options: dict[str, Any],
 ) -> T:  # fmt: skip
@@ -102,7 +146,7 @@ def _undone(unknown: errors.Error) -> errors.Error:
     return error
 
 
-def decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: dict[str, Any]) -> Any:
+def _decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: dict[str, Any]) -> Any:
     """Return the decorator form of `run`, or what it makes of `fn`."""
     from functools import wraps
 

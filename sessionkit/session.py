@@ -177,8 +177,7 @@ class Session(Statements):
 
     def _way_out(self, *, discard: bool = False, final: bool = False) -> None:
         try:
-            if self._stack.held is not None:
-                self._stack.held.clear()
+            self._stack.forget()
             self._stack.drop(discard=discard)
         finally:
             if final and not self._close_resets_only:
@@ -190,8 +189,7 @@ class Session(Statements):
         stack = self._stack
         if stack.levels or stack.links or self._guard:
             return False
-        if stack.held is not None:
-            stack.held.clear()
+        stack.forget()
         if not self._close_resets_only:
             self._closed, self._fixed = True, None
         return True

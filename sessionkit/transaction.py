@@ -45,6 +45,11 @@ class Stack:
         self.ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
         self._serial = 0
 
+    def forget(self) -> None:
+        """Let go of every object that is held."""
+        if self.held is not None:
+            self.held.clear()
+
     # -- beginning
 
     def check_open(self) -> None:
@@ -152,8 +157,7 @@ class Stack:
             self.drop(raising=True)
             return
         number = self.levels.index(level)
-        if self.held is not None:
-            self.held.clear()
+        self.forget()
         failures: list[BaseException] = []
         for link in self.links.values():
             try:
@@ -188,8 +192,8 @@ class Stack:
                 self._commit_stopped(exc, link)
                 raise
         links.clear()
-        if self.held is not None and self.expire:
-            self.held.clear()
+        if self.expire:
+            self.forget()
         root.status = COMMITTED
         self.levels = ()
         self.ending = None
@@ -237,8 +241,7 @@ class Stack:
         if not (self.levels or self.links):
             return
         outcome = self.ending = outcome or self.ending or ROLLED_BACK
-        if self.held is not None:
-            self.held.clear()
+        self.forget()
         failures: list[BaseException] = []
         while self.links:
             source, link = next(reversed(self.links.items()))

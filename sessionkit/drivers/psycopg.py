@@ -321,20 +321,7 @@ class BeginsByItself(Psycopg):
     """A given connection that is not in autocommit mode: it begins by itself with its first statement, and stays so."""
 
     begins_with_first = False
-
-    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
-        """SET TRANSACTION as the first statement, if there is anything to set."""
-        if isolation_level or read_only:
-            self.run(conn, self.set_transaction(isolation_level, read_only))
-        return False
-
-    def commit(self, conn: Any) -> None:
-        """Commit."""
-        conn.commit()
-
-    def rollback(self, conn: Any) -> None:
-        """Roll back."""
-        conn.rollback()
+    begin, commit, rollback = Driver.begin, Driver.commit, Driver.rollback  # PEP 249's
 
 
 @cache

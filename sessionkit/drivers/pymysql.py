@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ..url import URL
 
-UNKNOWN = object()
 _IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of the OK packet
 
 # mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)
@@ -93,6 +92,7 @@ _COMMITTING = frozenset(
 )
 
 
+_STALE = object()  # no timeout that a socket can have
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
@@ -273,7 +273,7 @@ class PyMySQL(Driver):
         reader.until = None if seconds is None else monotonic() + seconds + GRACE
         own = reader.timeouts if seconds is None else (seconds + GRACE, seconds + GRACE)
         conn._read_timeout, conn._write_timeout = own
-        conn._current_timeout = UNKNOWN  # so that PyMySQL sets the socket's timeout anew
+        conn._current_timeout = _STALE  # so that PyMySQL sets the socket's timeout anew
 
     # -- what it is
 

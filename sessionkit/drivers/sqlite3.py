@@ -282,20 +282,13 @@ class AlwaysBegun(SQLite):
     """A given connection with `autocommit=False`: it has a transaction open at all times, which commit() ends and begins."""
 
     always_begun = True
+    commit, rollback = Driver.commit, Driver.rollback  # PEP 249's
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
         """It has begun."""
         if read_only:
             conn.execute("PRAGMA query_only = ON")
         return True
-
-    def commit(self, conn: Any) -> None:
-        """End it in its own way."""
-        conn.commit()
-
-    def rollback(self, conn: Any) -> None:
-        """End it in its own way."""
-        conn.rollback()
 
 
 def has_wal_bug(version: tuple[int, ...]) -> bool:
