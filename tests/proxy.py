@@ -71,6 +71,8 @@ class Proxy:
                 time.sleep(0.01)  # frozen: nothing to do
                 continue
             for key, _ in self._selector.select(0.05):
+                if self.frozen:  # since it began to wait: what has come stays where it is
+                    break
                 key.data(key.fileobj)
 
     def _accept(self, listener: Any) -> None:

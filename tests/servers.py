@@ -110,21 +110,34 @@ class Server:
         process.wait()
 
     def freeze(self) -> None:
-        """Stop the server and its children in mid-motion (SIGSTOP); the system still answers for them on the wire."""
-        self._signal_all(signal.SIGSTOP)
+        """
+        Stop the server and its children in mid-motion (SIGSTOP); the system still answers for them on the wire.
+
+        A signal is on its way for some microseconds, in which a thread on another core may still answer: this returns when
+        every thread of theirs stands still.
+        """
+        family = self._signal_all(signal.SIGSTOP)
+        deadline = time.monotonic() + STARTING
+        while not all(_stands_still(pid) for pid in family):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.command[0]} could not be stopped")
+            time.sleep(0.0005)  # the kernel tells nobody but a parent
 
     def thaw(self) -> None:
         """Let them go on."""
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, number: int) -> None:
+    def _signal_all(self, number: int) -> list[int]:
+        """Send a signal to the server and its children; return their process ids."""
         assert self.process is not None
         children = [  # PostgreSQL's are in process groups of their own
             int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent_of(stat) == self.process.pid
         ]
-        for pid in (self.process.pid, *children):
+        family = [self.process.pid, *children]
+        for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return family
 
     def restart(self, how: int | None = None) -> None:
         """Stop and start again, on the same port and data."""
@@ -133,10 +146,22 @@ class Server:
 
 
 def _parent_of(stat: Path) -> int | None:
+    fields = _fields(stat)
+    return int(fields[1]) if fields else None
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether each thread of a process is stopped (T) or has ended (Z, or not there any more)."""
+    fields = [_fields(stat) for stat in Path(f"/proc/{pid}/task").glob("[0-9]*/stat")]
+    return all(not found or found[0] in "TZ" for found in fields)
+
+
+def _fields(stat: Path) -> list[str]:
+    """Return what follows the name in a `stat` file of Linux, state and parent first; nothing for a task that has ended."""
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
-    except OSError:  # it has ended meanwhile
-        return None
+        return stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 class External:
