@@ -23,8 +23,8 @@ class Proxy:
     Forwards TCP connections to `port` on this machine, from the port `self.port`. Close it after use.
 
     `trips` counts round trips: how often a client spoke after it had been answered. `delay` is the time that bytes take one
-    way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what passes and return False to cut the connection
-    there and then, with `data` not passed on. While `frozen`, nothing passes, and nothing is refused; while `refusing`,
+    way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what passes; they return False to cut the connection
+    there and then, with `data` not passed on, or other bytes to pass instead. While `frozen`, nothing passes, and nothing is refused; while `refusing`,
     every new connection is cut.
     """
 
@@ -37,8 +37,8 @@ class Proxy:
         self.trickle = 0.0
         self.frozen = False
         self.refusing = False
-        self.on_sent: Callable[[bytes], bool] = lambda data: True
-        self.on_answer: Callable[[bytes], bool] = lambda data: True
+        self.on_sent: Callable[[bytes], bool | bytes] = lambda data: True
+        self.on_answer: Callable[[bytes], bool | bytes] = lambda data: True
         self._pairs: set[Pair] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -132,10 +132,13 @@ class Pair:
         except OSError:
             return b""
 
-    def _pass(self, data: bytes, look: Callable[[bytes], bool], to: socket.socket) -> None:
-        if not data or not look(data):
+    def _pass(self, data: bytes, look: Callable[[bytes], bool | bytes], to: socket.socket) -> None:
+        passed = data and look(data)
+        if not passed:
             self.cut()
             return
+        if isinstance(passed, bytes):
+            data = passed
         if self._proxy.delay:
             time.sleep(self._proxy.delay)  # that is what a distant server is
         try:

@@ -180,7 +180,7 @@ def test_close(server_db: Database, proxy: Proxy, limited: Engine, how: str) -> 
     assert limited.execute("select 3").scalar() == 3
 
 
-@pytest.mark.parametrize("how", ["frozen", "black hole"])
+@pytest.mark.parametrize("how", ["frozen", "black hole", "trickle"])
 def test_connect(server_db: Database, proxy: Proxy, how: str) -> None:
     """An error within connect_timeout."""
     limit = 2 if server_db.kind == "postgres" else 1  # libpq knows nothing shorter
@@ -188,6 +188,23 @@ def test_connect(server_db: Database, proxy: Proxy, how: str) -> None:
     with hindered(how, server_db, proxy), in_time(limit), pytest.raises(DisconnectionError):
         engine.execute("select 1")
     assert server_db.through(proxy, pool_size=1).execute("select 3").scalar() == 3
+
+
+def test_connect_in_the_handshake_of_tls(mariadb: Database) -> None:
+    """A server that offers TLS and then falls silent: PyMySQL's own timeouts do not reach there."""
+    with Proxy(mariadb.server.port) as proxy:
+
+        def offer_tls(greeting: bytes) -> bytes:
+            """Set CLIENT.SSL in the lower half of the capabilities: after the version, a thread id and nine bytes of salt."""
+            proxy.frozen = True
+            at = greeting.index(b"\0", 5) + 1 + 4 + 9 + 1
+            return greeting[:at] + bytes([greeting[at] | 0x08]) + greeting[at + 1 :]
+
+        proxy.on_answer = offer_tls
+        engine = mariadb.through(proxy, pool_size=1, pool_timeout=1, connect_timeout=1)
+        with in_time(1), pytest.raises(DisconnectionError):
+            engine.execute("select 1")
+        assert engine.pool.stats()["open"] == 0
 
 
 def test_a_ping(server_db: Database, proxy: Proxy) -> None:

@@ -161,12 +161,25 @@ class PyMySQL(Driver):
             super().close(conn)
 
     def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
-        """Connect; PyMySQL's connect_timeout is for the socket only, so the greeting gets the same limit."""
+        """Connect; PyMySQL's connect_timeout is for the socket only, so greeting, TLS and login get a deadline here."""
         given = self.arguments(url, options)
-        own = given.get("read_timeout")
         limit = given.setdefault("connect_timeout", CONNECTING)
-        conn = self.dbapi().connect(**{**given, "read_timeout": own or limit})
-        conn._read_timeout = own
+        conn = self.dbapi().connect(**{**given, "defer_connect": True})
+        own = conn._read_timeout, conn._write_timeout
+        conn._read_timeout = conn._write_timeout = limit  # TLS shakes hands within the timeout of the last write
+        until = monotonic() + limit
+
+        def read_in_time(size: int) -> Any:
+            """In place of the method by which PyMySQL reads."""
+            _reader(conn, own).until = until  # TLS brings a file of its own
+            return type(conn)._read_bytes(conn, size)
+
+        conn._read_bytes = read_in_time
+        try:
+            conn.connect()
+        finally:
+            del conn._read_bytes
+        self.limit_next(conn, None)
         return conn
 
     # -- state
@@ -265,11 +278,9 @@ class PyMySQL(Driver):
         """PyMySQL reads in one place, which gets a deadline; its socket's timeout alone would start anew with each byte."""
         if conn._sock is None:
             return
-        reader = conn._rfile
-        if not isinstance(reader, Reader):
-            if seconds is None:
-                return
-            reader = conn._rfile = Reader(reader, conn._sock, (conn._read_timeout, conn._write_timeout))
+        if seconds is None and not isinstance(conn._rfile, Reader):
+            return
+        reader = _reader(conn, (conn._read_timeout, conn._write_timeout))
         reader.until = None if seconds is None else monotonic() + seconds + GRACE
         own = reader.timeouts if seconds is None else (seconds + GRACE, seconds + GRACE)
         conn._read_timeout, conn._write_timeout = own
@@ -326,6 +337,14 @@ def _cursor_class() -> Any:
     from pymysql.cursors import Cursor
 
     return Cursor
+
+
+def _reader(conn: Any, timeouts: tuple[Any, Any]) -> Reader:
+    """Return what a connection reads through, put there if need be; `timeouts` are the connection's own."""
+    reader = conn._rfile
+    if not isinstance(reader, Reader):
+        reader = conn._rfile = Reader(reader, conn._sock, timeouts)
+    return reader
 
 
 def _safe_text(code: int, text: str) -> str:
