@@ -33,6 +33,12 @@ TABLES = {
     "mariadb": "id int auto_increment primary key, name varchar(60) unique, price double not null check (price >= 0)",
 }
 
+SLEEP = {  # ten seconds, or for ever
+    "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n",
+    "postgres": "select pg_sleep(10)",
+    "mariadb": "select 1 from dual where sleep(10) = 0",  # a bare SLEEP() is not cancelled on MySQL: it returns 1
+}
+
 
 @entity("item", key="id")
 @dataclass

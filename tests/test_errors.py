@@ -12,6 +12,8 @@ import pytest
 import sessionkit
 from sessionkit import errors
 
+from .conftest import SLEEP
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -150,15 +152,13 @@ def test_deadlock(server_db: Database) -> None:
 
 def test_cancelled(server_db: Database) -> None:
     """By the server's own limit."""
-    setting = "set statement_timeout = 50" if server_db.kind == "postgres" else "set max_statement_time = 0.05"
-    engine = server_db.engine(on_connect=setting)
-    slow = (
-        "select pg_sleep(5)"
-        if server_db.kind == "postgres"
-        else "select count(*) from seq_1_to_100000000 a join seq_1_to_1000 b"
-    )
+    setting = {
+        "postgres": "set statement_timeout = 50",
+        "mariadb": "set @x = 0 /*M!, max_statement_time = 0.05 */ /*!80000 , max_execution_time = 50 */",
+    }
+    engine = server_db.engine(on_connect=setting[server_db.kind])
     with pytest.raises(errors.QueryCancelledError), engine.begin() as session:
-        session.execute(slow)
+        session.execute(SLEEP[server_db.kind])
 
 
 def test_read_only_file(sqlite: Database) -> None:
@@ -222,7 +222,8 @@ def test_postgres_too_many_connections(postgres: Database) -> None:
 
 def test_mariadb_too_many_connections(mariadb: Database) -> None:
     """By its error number."""
-    mariadb.main.execute("create or replace user limited identified by '' with max_user_connections 1")
+    mariadb.main.execute("drop user if exists limited")
+    mariadb.main.execute("create user limited with max_user_connections 1")
     url = mariadb.main.url
     engine = sessionkit.create_engine(f"mysql://limited@{url.host}:{url.port}/")
     leases = [engine.pool.checkout()]

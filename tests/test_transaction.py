@@ -559,7 +559,8 @@ def test_mariadb_ddl_first_is_harmless(mariadb: Database) -> None:
 def test_mariadb_ddl_hidden_in_a_procedure_is_found_out(mariadb: Database) -> None:
     """The flag of the server tells: the next statement raises TransactionLostError."""
     mariadb.main.execute("drop procedure if exists hidden")
-    mariadb.main.execute("create procedure hidden() begin create or replace table other (id int); end")
+    mariadb.main.execute("drop table if exists other")
+    mariadb.main.execute("create procedure hidden() begin create table other (id int); end")
     try:
         with mariadb.main.session() as session:
             put(session, "a")
@@ -630,16 +631,19 @@ def test_transaction_words_as_statements_are_refused(db: Database) -> None:
 def test_isolation_and_read_only_hold_for_one_transaction(server_db: Database) -> None:
     """Asked for with begin(), in any spelling; gone for the next borrower of the connection."""
     engine = server_db.engine(pool_size=1)
-    show = "show transaction_isolation" if server_db.kind == "postgres" else "select @@tx_isolation"
+    show = {
+        "postgres": "show transaction_isolation",
+        "mariadb": "show variables where variable_name in ('tx_isolation', 'transaction_isolation')",
+    }[server_db.kind]
     with engine.session() as session:
-        before = session.scalar(show)
+        before = session.execute(show).tuples()
         session.commit()
         with session.begin(isolation_level="serializable", read_only=True):
             during = session.scalar(show) if server_db.kind == "postgres" else None
             with pytest.raises(sessionkit.ReadOnlyError):
                 put(session, "a")
             raise Rollback
-        after = session.scalar(show)
+        after = session.execute(show).tuples()
         put(session, "b")
         session.commit()
     assert (during, after) == ("serializable" if server_db.kind == "postgres" else None, before)
