@@ -54,10 +54,11 @@ class Session(Statements):
         self._guard = stack.guard
         self._links = stack.links
         binder: Any = bind
-        if not hasattr(bind, "lender") and not hasattr(bind, "resolve"):
-            binder = given_source(bind)
+        fixed = binder if hasattr(binder, "lender") else None
+        if fixed is None and not hasattr(binder, "resolve"):
+            binder = fixed = given_source(bind)
         self._binder = binder
-        self._fixed = binder if hasattr(binder, "lender") else None
+        self._fixed = fixed
         self._autobegin = autobegin
         self._defaults = NO_MODES
         if isolation_level is not None or read_only or statement_timeout is not None:

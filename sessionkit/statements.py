@@ -272,7 +272,7 @@ class Statements:
         if not stack.levels:
             if not self._autobegin:
                 raise InvalidRequestError("nothing has begun and this session has autobegin=False; use begin()")
-            stack.begin(self._defaults, auto=True)
+            stack.begin(self._defaults, True)
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from ._typing import Held, Hook, Modes
 
 
-Opened = tuple["ref[Stack]", "Opened | None"]
-_opened: ContextVar[Opened | None] = ContextVar("sessionkit_opened", default=None)
-"""The stack that began a transaction last in this context, and those open before it; weakly, so that none lives longer."""
+_opened: ContextVar[tuple[ref[Stack], ...]] = ContextVar("sessionkit_opened", default=())
+"""The stacks that began a transaction in this context and may have it open still; weakly, so that none lives longer."""
 
 
 class Stack:
@@ -99,11 +98,8 @@ class Stack:
     def begin(self, modes: Modes, auto: bool = False) -> Transaction:
         """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
         level = Transaction(self, None, auto, modes)
+        _opened.set((ref(self), *_still_open(_opened.get())))
         self.levels = (level,)
-        opened = _opened.get()
-        while opened is not None and not _is_open(opened):
-            opened = opened[1]
-        _opened.set((ref(self), opened))
         return level
 
     def nest(self) -> Transaction:
@@ -314,17 +310,17 @@ class Stack:
 
 def is_inside() -> bool:
     """Tell whether a transaction of any session is open that was begun in this context (a thread's, or a task's)."""
-    opened = _opened.get()
-    while opened is not None:
-        if _is_open(opened):
-            return True
-        opened = opened[1]
-    return False
+    return bool(_still_open(_opened.get()))
 
 
-def _is_open(opened: Opened) -> bool:
-    stack = opened[0]()
-    return stack is not None and bool(stack.levels)
+def _still_open(opened: tuple[ref[Stack], ...]) -> tuple[ref[Stack], ...]:
+    """Return those whose transaction has not ended: only they are remembered, so that nothing grows."""
+    found: tuple[ref[Stack], ...] = ()
+    for known in opened:
+        stack = known()
+        if stack is not None and stack.levels:
+            found += (known,)
+    return found
 
 
 def _run_undo(level: Transaction) -> None:

@@ -248,7 +248,10 @@ def start_mariadb(folder: Path) -> Server | External:
     user = _unprivileged("mysql")
     data, port = folder / "mydata", free_port()
     _own(folder, user)
-    env = {**_environment(), "TMPDIR": str(folder)}  # in a shared one, a second server would remove the tables of this one
+    env = {
+        **_environment(),
+        "TMPDIR": str(folder),
+    }  # in a shared one, a second server would remove the tables of this one
     if root != Path("/"):
         env["LD_LIBRARY_PATH"] = ":".join(
             glob.glob(f"{root}/usr/lib/*-linux-gnu") + glob.glob(f"{root}/lib/*-linux-gnu")

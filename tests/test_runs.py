@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,6 +197,38 @@ def test_a_lost_session_is_no_open_transaction(fake: sessionkit.Engine) -> None:
     with pytest.warns(ResourceWarning):
         fake.session().execute("select 1")
     assert fake.run(lambda session: 1) == 1
+
+
+def test_what_has_ended_is_forgotten(sqlite: Database) -> None:
+    """A context remembers no more than what is open: by one session used for ever, by sessions that overlap for ever."""
+    engine = sqlite.engine(pool_size=3)
+    last = reused = engine.session()
+
+    def overlapping() -> None:
+        nonlocal last
+        session = engine.session()
+        session.execute("select 1")
+        last.close()
+        last = session
+
+    def again() -> None:
+        reused.execute("select 1")
+        reused.commit()
+
+    for step in (overlapping, again):
+        for _ in range(300):  # fills the caches
+            step()
+        tracemalloc.start()
+        try:
+            step()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(2000):
+                step()
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert grown < 2000 * 28  # bytes: less than any object for each transaction
+    last.close()
 
 
 def test_the_context_counts_and_not_the_thread() -> None:
