@@ -197,7 +197,7 @@ class Hold:
             if self.restoring:
                 if self.modes[1]:
                     driver.restore(conn)
-                if self.modes[2] is not None and not self.source.is_given:
+                if self.modes[2] is not None and not (self.source.is_given or driver.limits_locally):
                     driver.limit_server(conn, self.source.statement_timeout)
             if self.limit is not None:
                 driver.limit_next(conn, None)

@@ -165,8 +165,9 @@ class Link(Hold):
             if self.limit is not None:
                 self.arm(conn)
             if limit is not None and not self.source.is_given:
-                driver.limit_server(conn, limit)
-            if driver.begins_with_first and not level and not read_only:
+                word = level and driver.level(level)
+                self.expected = driver.begin_limited(conn, word, bool(read_only), write, limit)
+            elif driver.begins_with_first and not level and not read_only:
                 self.pending = True
             else:
                 self.expected = driver.begin(conn, level and driver.level(level), bool(read_only), write)

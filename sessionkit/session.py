@@ -54,7 +54,7 @@ class Session(Statements):
         self._guard = stack.guard
         self._links = stack.links
         binder: Any = bind
-        fixed = binder if hasattr(binder, "lender") else None
+        fixed: Any = binder if hasattr(binder, "lender") else None
         if fixed is None and not hasattr(binder, "resolve"):
             binder = fixed = given_source(bind)
         self._binder = binder

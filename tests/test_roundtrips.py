@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessionkit import ProgrammingError, TransactionAbortedError, TransactionLostError, UniqueViolation
+from sessionkit import ProgrammingError, Rollback, TransactionAbortedError, TransactionLostError, UniqueViolation
 
 from .proxy import Proxy
 
@@ -62,6 +62,19 @@ def a_savepoint(session: Session) -> None:
         session.execute("select 1")
 
 
+def an_undone_savepoint(session: Session) -> None:
+    """As before with ROLLBACK TO and RELEASE, which are one query on PostgreSQL."""
+    with session.begin(), session.begin_nested():
+        session.execute("select 1")
+        raise Rollback
+
+
+def a_limit(session: Session) -> None:
+    """On PostgreSQL it travels with BEGIN and ends with the transaction; MariaDB has its own words before and after."""
+    with session.begin(statement_timeout=5):
+        session.execute("insert into item (name, price) values (:n, 1)", {"n": "a"})
+
+
 def nothing(session: Session) -> None:
     """Begin, commit, close: nothing to say to a server."""
     with session.begin():
@@ -79,6 +92,8 @@ def nothing(session: Session) -> None:
         pytest.param(write_in_a_block, {"postgres": 3, "mariadb": 2}, id="insert in a block"),
         pytest.param(three_statements, {"postgres": 4, "mariadb": 4}, id="three statements"),
         pytest.param(a_savepoint, {"postgres": 5, "mariadb": 3}, id="a savepoint"),
+        pytest.param(an_undone_savepoint, {"postgres": 5, "mariadb": 4}, id="a savepoint undone"),
+        pytest.param(a_limit, {"postgres": 3, "mariadb": 4}, id="a limit"),
         pytest.param(nothing, {"postgres": 0, "mariadb": 0}, id="nothing"),
     ],
 )

@@ -95,6 +95,8 @@ class Driver:
     """Whether a transaction is open at all times, so that the status says nothing about a given connection."""
     begins_with_first: ClassVar[bool] = False
     """Whether a BEGIN without modes can travel with the first statement, by `fetch_first`."""
+    limits_locally: ClassVar[bool] = False
+    """Whether the limit that `begin_limited` sets ends with its transaction; else `limit_server` takes it back."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
     spellings: ClassVar[tuple[str, ...]] = ()
@@ -326,6 +328,13 @@ class Driver:
         return self
 
     # -- in time
+
+    def begin_limited(
+        self, conn: Any, isolation_level: str | None, read_only: bool, write: bool, seconds: float
+    ) -> bool:
+        """Begin as `begin` does a transaction whose statements the server is to end after `seconds` each."""
+        self.limit_server(conn, seconds)
+        return self.begin(conn, isolation_level, read_only, write)
 
     def limit_server(self, conn: Any, seconds: float | None) -> None:
         """Ask the server to end what runs longer than `seconds` by itself (None: no longer), with a round trip."""

@@ -55,6 +55,7 @@ class Psycopg(Driver):
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     begins_with_first = True
+    limits_locally = True
     transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
     transaction_fate = "SELECT pg_xact_status(CAST(:id AS xid8))"
 
@@ -164,9 +165,12 @@ class Psycopg(Driver):
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
         """BEGIN with its modes, as words."""
-        words = f"BEGIN ISOLATION LEVEL {isolation_level}" if isolation_level else "BEGIN"
-        self.run(conn, words + " READ ONLY" if read_only else words)
+        self.run(conn, _begin_words(isolation_level, read_only))
         return True
+
+    def rollback_to(self, conn: Any, name: str) -> None:
+        """Both words in one round trip."""
+        self.run(conn, f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
 
     def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
         """
@@ -214,9 +218,16 @@ class Psycopg(Driver):
 
     # -- in time
 
+    def begin_limited(
+        self, conn: Any, isolation_level: str | None, read_only: bool, write: bool, seconds: float
+    ) -> bool:
+        """SET LOCAL travels with BEGIN and ends with the transaction, also where a pooler lends the server's connection on."""
+        self.run(conn, f"{_begin_words(isolation_level, read_only)}; SET LOCAL {_timeout(seconds)}")
+        return True
+
     def limit_server(self, conn: Any, seconds: float | None) -> None:
-        """statement_timeout, in milliseconds; 0 is none."""
-        self.run(conn, f"SET statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}")
+        """statement_timeout, for as long as the connection lives."""
+        self.run(conn, f"SET {_timeout(seconds)}")
 
     def limit_next(self, conn: Any, seconds: float | None) -> None:
         """psycopg waits in one place, which gets a deadline."""
@@ -322,6 +333,16 @@ class BeginsByItself(Psycopg):
 
     begins_with_first = False
     begin, commit, rollback = Driver.begin, Driver.commit, Driver.rollback  # PEP 249's
+
+
+def _begin_words(isolation_level: str | None, read_only: bool) -> str:
+    words = f"BEGIN ISOLATION LEVEL {isolation_level}" if isolation_level else "BEGIN"
+    return words + " READ ONLY" if read_only else words
+
+
+def _timeout(seconds: float | None) -> str:
+    """Return PostgreSQL's setting, in milliseconds; 0 is none."""
+    return f"statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}"
 
 
 @cache
