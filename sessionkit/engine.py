@@ -10,8 +10,8 @@ from .drivers.base import CONNECTING, Driver, spelled
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .lease import NOBODY
-from .level import checked_limit
 from .link import Link
+from .options import limit
 from .params import Compiler
 from .pool import Pool
 from .results import Result
@@ -61,7 +61,7 @@ class Engine(Runner):
         self.name = name
         self.isolation_level = spelled(isolation_level)
         self.distant = distant
-        self.statement_timeout = checked_limit(statement_timeout)
+        self.statement_timeout = limit("statement_timeout", statement_timeout)
         self.compile = Compiler(driver.lexicon, driver.commits_implicitly).__call__  # bound: quicker to call
         self.listeners = Listeners()
         self.clock = perf_counter
@@ -298,8 +298,10 @@ def _is_outage(exc: Exception) -> bool:
 
 
 def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]:
-    actions = (given,) if isinstance(given, str) or callable(given) else tuple(given)
+    actions = tuple(given) if hasattr(given, "__iter__") and not isinstance(given, str) else (given,)
     for action in actions:
         if not (isinstance(action, str) or callable(action)):
-            raise ArgumentError(f"{what} is SQL or a function of the connection, got {type(action).__name__}")
+            raise ArgumentError(
+                f"{what} is SQL or a function of the connection, or several; got {type(action).__name__}"
+            )
     return actions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 
-from .errors import ArgumentError, InvalidRequestError, Rollback
+from .errors import InvalidRequestError, Rollback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,15 +137,3 @@ def filled(modes: Modes, defaults: Modes) -> Modes:
         defaults[1] if modes[1] is None else modes[1],
         defaults[2] if modes[2] is None else modes[2],
     )
-
-
-def checked_limit(seconds: float | None) -> float | None:
-    """
-    Return a statement_timeout as it was given.
-
-    Raises:
-        ArgumentError: it is no number of seconds above 0.
-    """
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0):
-        raise ArgumentError(f"statement_timeout is a number of seconds above 0, or None; got {seconds!r}")
-    return seconds

@@ -12,10 +12,11 @@ from _thread import get_ident
 from sys import _getframe
 from time import monotonic, sleep
 
-from .errors import ArgumentError, PoolClosedError
+from .errors import PoolClosedError
 from .exchange import Exchange
 from .keeper import LONG_IDLE, Keeper
 from .lease import EMPTY, NOBODY, LeaseInfo, Slot, caller
+from .options import seconds, seconds_or_never, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,15 +59,14 @@ class Pool(Exchange):
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], object] = sleep,
     ) -> None:
-        if size < 1:
-            raise ArgumentError(f"pool_size is at least 1, got {size}")
-        self.size = size
-        self.timeout = timeout
+        self.size = whole("pool_size", size)
+        self.timeout = seconds("pool_timeout", timeout)
         self._clock = clock
-        self._idle_limit = idle
+        self._idle_limit = seconds_or_never("pool_idle", idle)
         self._closed = False
-        self._hold_warning = hold_warning
+        self._hold_warning = seconds_or_never("hold_warning", hold_warning)
         self._sleep = sleep
+        seconds_or_never("pool_recycle", recycle)
         self._keeper = Keeper(connect, close, clean, fileno, ping, recycle, idle, is_outage, clock)
         self._fill()
         _pools.add(self)

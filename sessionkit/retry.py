@@ -5,6 +5,7 @@ from __future__ import annotations
 from _contextvars import ContextVar
 
 from . import errors
+from .options import seconds, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ class Retry:
         sleep: Callable[[float], object] | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise errors.ArgumentError(f"attempts is a whole number of at least 1, got {attempts!r}")
         if clock is None or sleep is None:
             import time
 
@@ -78,10 +77,10 @@ class Retry:
             from random import random as dice
 
             random = dice
-        self.attempts = attempts
-        self.timeout = timeout
-        self.base = base
-        self.cap = cap
+        self.attempts = whole("attempts", attempts)
+        self.timeout = seconds("timeout", timeout)
+        self.base = seconds("base", base)
+        self.cap = seconds("cap", cap)
         self.on_retry = on_retry
         self.clock = clock
         self.sleep = sleep
@@ -96,16 +95,16 @@ class Retry:
 
     def wait(self, attempt: int, started: float, failed: errors.Error) -> bool:
         """Say what failed, and wait; False, at once and in silence, when there is to be no other attempt."""
-        seconds = self.pause(attempt, started)
-        if seconds is None:
+        pause = self.pause(attempt, started)
+        if pause is None:
             return False
         from logging import getLogger
 
         getLogger("sessionkit.retry").warning(
             "trying again after attempt %d, in %.2f s: %s (%s)",
-            attempt, seconds, type(failed).__name__, failed.code or failed.sqlstate,
+            attempt, pause, type(failed).__name__, failed.code or failed.sqlstate,
         )  # fmt: skip
         if self.on_retry is not None:
-            self.on_retry(attempt, failed, seconds)
-        self.sleep(seconds)
+            self.on_retry(attempt, failed, pause)
+        self.sleep(pause)
         return True

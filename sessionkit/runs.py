@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from . import errors
+from .options import function
 from .retry import Retry, may_repeat
 from .settle import Witness, witness_for
 from .transaction import is_inside
@@ -49,10 +50,12 @@ class Runner:
         each attempt.
 
         Raises:
-            InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
+            ArgumentError: `fn` is no plain function.
+        InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
             CommitUnknownError: nobody knows whether the last attempt committed.
             Error: the last error, with a note of how often it was tried and for how long.
         """
+        _check(fn)
         return _run(self, fn, args, retry or Retry(attempts, timeout), idempotent, resolve, options)
 
     @overload
@@ -68,6 +71,24 @@ class Runner:
         It is called without the session: `run` makes one for each attempt.
         """
         return _decorated(self.run, fn, options)
+
+
+_LATER = 0x20 | 0x80 | 0x200
+"""A code's flags that say that a call runs nothing of it yet: generator, coroutine, asynchronous generator (`inspect`)."""
+
+
+def _check(fn: Any) -> None:
+    """
+    Refuse what cannot be run in a transaction.
+
+    Raises:
+        ArgumentError: it cannot be called, or a call only makes a generator or coroutine, whose body would run after COMMIT.
+    """
+    function("what run() runs", fn)
+    if getattr(getattr(fn, "__code__", None), "co_flags", 0) & _LATER:
+        raise errors.ArgumentError(
+            f"{fn.__qualname__} is a generator or coroutine function: its body would run after the transaction; use a plain one"
+        )
 
 
 def _run(
@@ -151,6 +172,8 @@ def _decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: di
     from functools import wraps
 
     def decorate(fn: Callable[..., T]) -> Callable[..., T]:
+        _check(fn)
+
         @wraps(fn)
         def call(*args: Any, **keywords: Any) -> T:
             def work(session: Any) -> T:

@@ -12,7 +12,8 @@ from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
 from .lease import caller, place
-from .level import NO_MODES, checked_limit
+from .level import NO_MODES
+from .options import function, limit
 from .statements import Statements, given_source
 from .transaction import Stack
 
@@ -62,7 +63,7 @@ class Session(Statements):
         self._autobegin = autobegin
         self._defaults = NO_MODES
         if isolation_level is not None or read_only or statement_timeout is not None:
-            self._defaults = (spelled(isolation_level), read_only, checked_limit(statement_timeout))
+            self._defaults = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout))
         self._close_resets_only = close_resets_only
         self._closed = False
         self._info = info
@@ -92,7 +93,8 @@ class Session(Statements):
             self._check_usable()
             stack = self._stack
             stack.check_open()
-            return stack.open((spelled(isolation_level), read_only, checked_limit(statement_timeout)), self._defaults)
+            asked = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout))
+            return stack.open(asked, self._defaults)
 
     def begin_nested(self) -> Transaction:
         """Begin a savepoint inside the transaction; with nothing begun it is the outer block itself."""
@@ -140,12 +142,14 @@ class Session(Statements):
         a transaction begins (and no connection is taken).
         """
         with self._guard:
+            function("a hook", hook)
             self._ensure_begun()
             self._stack.levels[-1].commit_hooks += (hook,)
 
     def after_rollback(self, hook: Hook) -> None:
         """Call `hook()` once, after the outermost end, if the level that is open now was rolled back."""
         with self._guard:
+            function("a hook", hook)
             self._ensure_begun()
             self._stack.levels[-1].rollback_hooks += (hook,)
 

@@ -16,7 +16,7 @@ PACKAGE = Path(sessionkit.__file__).parent
 # Floors, lowest first. A room may import the rooms of lower floors; on its own floor only those that stand left of
 # it in a row of arrows.
 FLOORS: list[list[list[str]]] = [
-    [["_typing", "errors", "lexicon"]],
+    [["_typing", "errors", "lexicon", "options"]],
     [
         ["url"], ["params"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
         ["lease", "keeper"],

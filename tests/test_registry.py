@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -221,6 +222,26 @@ def test_a_listener_that_fails_is_logged(fake: sessionkit.Engine, caplog: pytest
     with fake.begin() as session:
         session.execute("insert")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        *[("pool_size", wrong) for wrong in (0, -1, "5", 2.5, None, True)],
+        *[("pool_timeout", wrong) for wrong in (-1, "5", None, float("nan"))],
+        *[(name, wrong) for name in ("pool_recycle", "pool_idle", "hold_warning") for wrong in (-1, "5", float("nan"))],
+        *[("statement_timeout", wrong) for wrong in (0, "5", float("inf"))],
+        *[(name, wrong) for name in ("on_connect", "on_return") for wrong in (5, [5])],
+        ("isolation_level", "bogus"),
+    ],
+)
+def test_a_wrong_option(option: str, wrong: Any) -> None:
+    """Told when the engine is made, by name, with what was found; -1 is SQLAlchemy's word for never, None is ours."""
+    found = wrong[0] if isinstance(wrong, list) else wrong
+    told = "got int" if option.startswith("on_") else repr(found)
+    with pytest.raises(ArgumentError, match=re.escape(told)) as caught:
+        create_engine("sqlite:///never-opened.db", **{option: wrong})
+    assert option.partition("_level")[0] in str(caught.value)
 
 
 def test_an_option_that_the_driver_does_not_take() -> None:

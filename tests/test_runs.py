@@ -163,6 +163,30 @@ def test_the_decorator(fake: sessionkit.Engine) -> None:
     assert add(1, b=2) == 3
 
 
+def test_what_would_run_after_the_transaction_is_refused(fake: sessionkit.Engine) -> None:
+    """A call of these only makes something whose body runs later; and what cannot be called runs never."""
+
+    def generator(session: Session) -> Iterator[int]:
+        yield 1
+
+    async def coroutine(session: Session) -> None: ...
+
+    before = list(fake.driver.calls)
+    for wrong, told in (
+        (generator, "generator"),
+        (coroutine, "coroutine"),
+        (None, "something to call"),
+        (5, "got int"),
+    ):
+        with pytest.raises(ArgumentError, match=told):
+            fake.run(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="generator"):
+        fake.transactional(generator)
+    with pytest.raises(ArgumentError, match="something to call"), fake.session() as session:
+        session.after_commit(None)  # type: ignore[arg-type]
+    assert fake.driver.calls == before
+
+
 # -- never inside an open transaction
 
 

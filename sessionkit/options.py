@@ -1,0 +1,51 @@
+"""What an option may be: a whole number, a number of seconds, something to call; else an ArgumentError that says so."""
+
+from __future__ import annotations
+
+from .errors import ArgumentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+def whole(name: str, value: int, least: int = 1) -> int:
+    """Return a whole number of at least `least`, as it was given."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ArgumentError(f"{name} is a whole number of at least {least}, got {value!r}")
+    return value
+
+
+def seconds(name: str, value: float) -> float:
+    """Return a number of seconds as it was given: 0 or more, and `inf` for ever."""
+    if not (_is_number(value) and value >= 0):
+        raise ArgumentError(f"{name} is a number of seconds, 0 or more; got {value!r}")
+    return value
+
+
+def seconds_or_never(name: str, value: float | None) -> float | None:
+    """Return a number of seconds as it was given, 0 or more, or None, which means never."""
+    if value is not None and not (_is_number(value) and value >= 0):
+        raise ArgumentError(f"{name} is a number of seconds, 0 or more, or None for never; got {value!r}")
+    return value
+
+
+def limit(name: str, value: float | None) -> float | None:
+    """Return the seconds that something may take, as they were given: above 0, or None for no limit."""
+    if value is not None and not (_is_number(value) and 0 < value < float("inf")):
+        raise ArgumentError(f"{name} is a number of seconds above 0, or None; got {value!r}")
+    return value
+
+
+def function(name: str, value: F) -> F:
+    """Return something to call, as it was given."""
+    if not callable(value):
+        raise ArgumentError(f"{name} is something to call, got {type(value).__name__}")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
