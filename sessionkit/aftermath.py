@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def quietened(failures: list[BaseException], raising: bool) -> list[BaseException]:
-    """Log the failures that are not to be raised; interrupts always are."""
+    """Log the failures that are not to be raised; whatever is no error of a database always is: it is an interruption."""
     if raising:
         return failures
     for failed in failures:
-        if isinstance(failed, Exception):
+        if isinstance(failed, errors.Error):
             _log("rolling back failed, the connection was closed: %s", _told(failed))
-    return [failed for failed in failures if not isinstance(failed, Exception)]
+    return [failed for failed in failures if not isinstance(failed, errors.Error)]
 
 
 def raise_first(failures: list[BaseException]) -> None:

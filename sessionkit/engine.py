@@ -210,15 +210,17 @@ class Engine(Runner):
 
     def _ping(self, conn: Any) -> None:
         """Make a round trip that ends in time, whatever has become of the server."""
-        self.driver.limit_next(conn, PINGING)
-        self.driver.ping(conn)
-        self.driver.limit_next(conn, None)
+        with map_errors(self.driver):
+            self.driver.limit_next(conn, PINGING)
+            self.driver.ping(conn)
+            self.driver.limit_next(conn, None)
 
     def _close(self, conn: Any) -> None:
-        if conn is self._only:
-            self.driver.rollback(conn)  # closing it would lose the database
-            return
-        self.driver.close(conn)
+        with map_errors(self.driver):
+            if conn is self._only:
+                self.driver.rollback(conn)  # closing it would lose the database
+                return
+            self.driver.close(conn)
         self._told("close")
 
     def _clean(self, conn: Any) -> bool:

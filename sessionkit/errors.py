@@ -253,18 +253,25 @@ def shorten(statement: str, width: int = SHOWN) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
-def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None) -> Error:
+_OF_VALUES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+"""What the adapting of a value raises, in drivers and in the program's own adapters."""
+
+
+def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None, values: bool = True) -> Error:
     """
     Return our error for a driver's exception, to be raised `from` it.
 
-    An error of ours is returned as it is. What the driver does not know as its own (a value that cannot be
-    adapted: OverflowError, UnicodeEncodeError, TypeError) is a DataError.
+    An error of ours is returned as it is. What the driver does not know as its own is a DataError if it is of the kind that
+    a value raises which cannot be adapted (OverflowError, UnicodeEncodeError, TypeError), unless no `values` were sent.
+    Everything else is an interruption (a signal handler's time limit, MemoryError) and is raised as it is.
     """
     if isinstance(exc, Error):
         exc.statement = exc.statement or statement
         return exc
     found: Diagnosis | None = diagnoser.diagnose(exc)
     if found is None:
+        if not (values and isinstance(exc, _OF_VALUES)):
+            raise exc
         found = Diagnosis(DataError, text=f"the driver could not take a value ({type(exc).__name__})")
     text = found.text or first_sentence(found.error)
     codes = ", ".join(
@@ -290,18 +297,19 @@ def first_sentence(error: type[Error]) -> str:
 class map_errors:
     """Turn the driver errors of a `with` block into ours: the form of `map_error` for paths that are not hot."""
 
-    __slots__ = ("diagnoser", "statement")
+    __slots__ = ("diagnoser", "statement", "values")
 
-    def __init__(self, diagnoser: Diagnoser, statement: str | None = None) -> None:
+    def __init__(self, diagnoser: Diagnoser, statement: str | None = None, values: bool = False) -> None:
         self.diagnoser = diagnoser
         self.statement = statement
+        self.values = values
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(exc, Exception) and not isinstance(exc, Error):
-            raise map_error(exc, self.diagnoser, self.statement) from exc
+            raise map_error(exc, self.diagnoser, self.statement, self.values) from exc
 
 
 def lookup(table: Mapping[object, type[Error]], *keys: object, default: type[Error] = DatabaseError) -> type[Error]:

@@ -138,12 +138,14 @@ class Hold:
             self.failure = self.failure or error
             return
         driver = self.source.driver
+        self.doubt = True  # it may speak with the server
         try:
             status = driver.status_after_error(self.lease.conn)
         except Exception as exc:
             if driver.diagnose(exc) is None:
                 raise
             status = BROKEN
+        self.doubt = False
         if self.pending:
             self.pending = status == IDLE
             if self.pending and error.sqlstate is not None:  # BEGIN was refused together with the statement

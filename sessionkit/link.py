@@ -127,6 +127,8 @@ class Link(Hold):
             if self.failure is not None:
                 raise self.lost()
             self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
+        elif self.doubt:  # an interrupt hit the last call, which may have been BEGIN
+            raise self.lost()
         if statement.commits:
             self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
         if not self.begun:
@@ -248,7 +250,7 @@ class Link(Hold):
                     self.arm(conn)
                 driver.commit(conn)
             except Exception as exc:
-                error = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
+                error = self._commit_failed(map_error(exc, driver, "COMMIT", values=False), exc)
                 raise error from cause_of(error, exc)
             self.doubt = False
             if self.source.listeners.told:
@@ -263,7 +265,7 @@ class Link(Hold):
                 f"the connection was lost during COMMIT{self._on()}: nobody knows whether it happened; look before doing it again",
                 orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT",
             )  # fmt: skip
-        self.doubt = self.source.driver.diagnose(exc) is None and not isinstance(exc, errors.Error)
+        self.doubt = False
         return error
 
     def undo(self) -> None:

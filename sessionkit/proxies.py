@@ -144,7 +144,7 @@ class CursorProxy:
                 raise InvalidRequestError(
                     "the transaction of this cursor has ended, and its rows with it; execute again"
                 )
-            with map_errors(link.source.driver):
+            with map_errors(link.source.driver, values=True):
                 if link.limit is not None:
                     link.arm(link.conn())
                 return getattr(cursor, method)(*arguments)

@@ -210,9 +210,9 @@ class Stack:
         others = [other for other in self.links.values() if other is not link]
         committed = [other.source.name for other in others if other.lease is None]  # its connection is back
         rest = [other.source.name for other in others if other.lease is not None]
-        unknown = isinstance(exc, errors.CommitUnknownError) or not isinstance(exc, Exception)
+        unknown = isinstance(exc, errors.CommitUnknownError) or not isinstance(exc, errors.Error)
         self._drop_because(exc, UNKNOWN if unknown or committed else ROLLED_BACK)
-        if committed and isinstance(exc, Exception):
+        if committed and isinstance(exc, errors.Error):
             known = "may have committed" if unknown else "did not"
             raise errors.PartialCommitError(
                 f"committed on {', '.join(committed)}, but {failed} {known}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +235,53 @@ def test_mariadb_too_many_connections(mariadb: Database) -> None:
         engine.pool.checkin(leases[0])
         engine.dispose()
         mariadb.main.execute("drop user limited")
+
+
+class TimeIsUpError(Exception):
+    """What a program's own signal handler raises; task queues have one like it."""
+
+
+def test_a_signal_handlers_exception_comes_out_as_itself(db: Database) -> None:
+    """It is no error of the database or of a value; the connection, in doubt, is not lent again, and the next block works."""
+
+    def ring(*_: object) -> None:
+        raise TimeIsUpError
+
+    engine = db.engine(pool_size=1)
+    slow = SLEEP[db.kind].replace(" sleep(10)", " sleep(1)")  # on PostgreSQL it is cancelled
+    if db.kind == "sqlite":  # Python runs a handler only when the call has returned
+        slow = "with recursive n(i) as (select 1 union all select i + 1 from n limit 3000000) select count(*) from n"
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pytest.raises(TimeIsUpError), engine.begin() as session:
+            put(session, "a")
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            session.execute(slow)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert engine.pool.stats()["open"] == 0
+    with engine.begin() as session:
+        put(session, "b")
+    assert db.names() == ["b"]
+
+
+@pytest.mark.parametrize("raised", [TimeIsUpError(), ValueError("of a handler")])
+def test_a_signal_handlers_exception_during_commit(fake: sessionkit.Engine, raised: Exception) -> None:
+    """Nobody knows what became of the transaction: its status says so, and no hook is run."""
+    told: list[str] = []
+    with fake.session() as session:
+        transaction = session.begin()
+        session.execute("insert")
+        session.after_commit(lambda: told.append("committed"))
+        session.after_rollback(lambda: told.append("rolled back"))
+        fake.driver.fail("commit", raised)
+        with pytest.raises(type(raised)) as caught:
+            transaction.commit()
+        assert caught.value is raised
+        assert transaction.status == "unknown"
+    assert told == []
+    assert fake.pool.stats()["open"] == 0
 
 
 def test_a_value_that_fits_nowhere_dooms_nothing(db: Database) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # libpq's PQtransactionStatus: idle, a command is running, in a transaction, in a failed one, unknown
 _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
+_RUNNING = 1
 CANCELLING = 0.15
 """Seconds for asking a server that did not answer in time to stop what it does."""
 # classes whose primary message names objects of the schema and never a value (details are never shown)
@@ -78,7 +79,13 @@ class Psycopg(Driver):
         return {**given, **url.query, **options, "autocommit": True}
 
     def close(self, conn: Any) -> None:
-        """psycopg's close is idempotent and sends the goodbye that the server expects."""
+        """
+        Say goodbye; what an exception interrupted would run on at the server, so it is cancelled first.
+
+        psycopg's own close does nothing a second time.
+        """
+        if conn.pgconn.transaction_status == _RUNNING:
+            _cancel(conn)
         conn.close()
 
     # -- state
@@ -305,13 +312,20 @@ class Waiting:
             import psycopg
 
             self.until = None
-            try:
-                if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
-                    conn.cancel_safe(timeout=CANCELLING)
-            except psycopg.Error:  # a frozen server cannot be told either
-                pass
+            _cancel(conn)
             conn.pgconn.finish()
             raise psycopg.OperationalError("timeout: no answer in time; the connection was closed") from None
+
+
+def _cancel(conn: Any) -> None:
+    """Cancel what runs on the server, whose answer nobody waits for any more."""
+    import psycopg
+
+    try:
+        if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
+            conn.cancel_safe(timeout=CANCELLING)
+    except psycopg.Error:  # a frozen server cannot be told either
+        pass
 
 
 def _until(gen: Any, until: float) -> Any:
