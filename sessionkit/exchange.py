@@ -81,8 +81,13 @@ class Exchange:
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 self._look_at_leases(self._clock())
-                if weakref.ref(waiter) not in self._waiters:  # whoever took it out was interrupted: again, in front
-                    waiter = Waiter()
+                if weakref.ref(waiter) not in list(
+                    self._waiters
+                ):  # a slot is on its way, or its bringer was interrupted
+                    slot = self._leave(waiter)
+                    if slot is not None:
+                        return slot
+                    waiter = Waiter()  # again, in front
                     self._waiters.appendleft(weakref.ref(waiter))
         except BaseException:
             slot = self._leave(waiter)

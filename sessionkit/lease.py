@@ -61,7 +61,8 @@ class LeaseInfo:
         self.age = now - slot.since
         self.thread = names.get(slot.thread, f"ended thread {slot.thread}")
         self.place = place(slot.code, slot.at)
-        self.statement = shorten(slot.statement, 40) if slot.statement else None
+        statement = slot.statement  # its borrower may give it back meanwhile
+        self.statement = shorten(statement, 40) if statement else None
         self.in_transaction = slot.in_transaction
         self.waiting = slot.thread in waiting
 

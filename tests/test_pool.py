@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -190,6 +191,33 @@ def test_timeouts_that_coincide_with_returns() -> None:
     )
     assert stats["timeouts"] == done[1]
     assert [bench.pool.checkout(1).conn.open for _ in range(2)] == [True, True]
+
+
+def test_a_hand_over_that_takes_long() -> None:
+    """A bringer that is held up between finding a waiter and handing to it: its slot is neither lost nor handed to nobody."""
+    bench = Bench(1)
+    lease = bench.pool.checkout()
+
+    class Slow(deque[Any]):
+        """A queue whose first reader is held up once it has found who waits."""
+
+        pauses = [0.6]
+
+        def popleft(self) -> Any:
+            found = super().popleft()
+            return lambda: (found(), time.sleep(self.pauses.pop() if self.pauses else 0))[0]
+
+    bench.pool._waiters = Slow()
+    got: list[Any] = []
+    waiting = threading.Thread(target=lambda: got.append(bench.pool.checkout(3)))
+    waiting.start()
+    while not bench.pool.stats()["pending_requests"]:
+        time.sleep(0.01)  # until it waits
+    bench.pool.checkin(lease)
+    waiting.join(5)
+    assert [slot.conn for slot in got] == bench.made
+    bench.pool.checkin(got.pop())
+    assert (len(bench.made), bench.open(), bench.pool.stats()["open"]) == (1, 1, 1)
 
 
 def test_a_hanging_connect_delays_nobody_else() -> None:
