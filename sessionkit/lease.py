@@ -135,4 +135,4 @@ def holds_all(frame: FrameType, lent: Sequence[Slot]) -> bool:
         if above.f_code in borrowing:  # looking at a frame's locals makes a copy that lives as long as the frame
             owners.update((above.f_code, id(value)) for value in list(above.f_locals.values()))
         above = above.f_back
-    return all((slot.code, slot.holder and slot.holder[0]) in owners for slot in lent)
+    return all((slot.code, (slot.holder or NOBODY)[0]) in owners for slot in lent)  # one look: it may be given back

@@ -115,7 +115,7 @@ class Registry(Runner):
         """The engine called `default`, else the first one added; ArgumentError when there is none."""
         if not self._engines:
             raise ArgumentError("the registry is empty; add(name, url) a database first")
-        return self._engines.get("default") or next(iter(self._engines.values()))
+        return self._engines.get("default") or list(self._engines.values())[0]  # noqa: RUF015: others may be added meanwhile
 
     def session(self, **options: Any) -> Session:
         """Return a new session over these databases; the options are `Session`'s."""
@@ -132,7 +132,7 @@ class Registry(Runner):
     def dispose(self) -> None:
         """Dispose of every engine, whatever fails; the first failure is raised at the end."""
         failures: list[Exception] = []
-        for engine in self._engines.values():
+        for engine in list(self._engines.values()):
             try:
                 engine.dispose()
             except Exception as exc:
