@@ -115,7 +115,7 @@ class Registry(Runner):
         """The engine called `default`, else the first one added; ArgumentError when there is none."""
         if not self._engines:
             raise ArgumentError("the registry is empty; add(name, url) a database first")
-        return self._engines.get("default") or list(self._engines.values())[0]  # noqa: RUF015: others may be added meanwhile
+        return self._engines.get("default") or next(iter(list(self._engines.values())))  # others may be added meanwhile
 
     def session(self, **options: Any) -> Session:
         """Return a new session over these databases; the options are `Session`'s."""
