@@ -20,14 +20,19 @@ def quietened(failures: list[BaseException], raising: bool) -> list[BaseExceptio
 
 
 def raise_first(failures: list[BaseException]) -> None:
-    """Raise an interrupt if there is one, else the first failure; the others become notes on it."""
-    if not failures:
-        return
+    """Raise an interrupt if there is one, else the first failure; the others become notes on it. The list is emptied."""
+    if failures:
+        raise _first(failures)
+
+
+def _first(failures: list[BaseException]) -> BaseException:
+    """Return what is to be raised; here, because a frame that keeps what is raised through it makes a cycle."""
     first = next((failed for failed in failures if not isinstance(failed, Exception)), failures[0])
     for other in failures:
         if other is not first:
             note(first, other)
-    raise first
+    failures.clear()
+    return first
 
 
 def note(exc: BaseException, failed: BaseException) -> None:
@@ -50,11 +55,10 @@ def run_hooks(hooks: tuple[Hook, ...]) -> None:
             hook()
         except BaseException as exc:
             failures.append(exc)
-    interrupts = [failed for failed in failures if not isinstance(failed, Exception)]
-    if interrupts:
-        raise interrupts[0]
-    if len(failures) > 1:
-        raise ExceptionGroup("several hooks failed", [failed for failed in failures if isinstance(failed, Exception)])
+    errors_only = [failed for failed in failures if isinstance(failed, Exception)]
+    if 1 < len(failures) == len(errors_only):
+        failures = [ExceptionGroup("several hooks failed", errors_only)]
+    errors_only.clear()
     raise_first(failures)
 
 

@@ -186,9 +186,7 @@ class Engine(Runner):
             given = ", ".join(self._connect_args) or "none"
             raise ArgumentError(f"{self.driver.name} did not take the options (given: {given}): {exc}") from exc
         except Exception as exc:
-            error = map_error(exc, self.driver)
-            error.add_note(f"connecting to {self.url}")
-            raise error from exc
+            raise self._unconnected(exc)
         try:
             if self.statement_timeout is not None:
                 self._limit(conn, self.statement_timeout)
@@ -201,6 +199,11 @@ class Engine(Runner):
             self._only = conn
         self._told("connect")
         return conn
+
+    def _unconnected(self, exc: Exception) -> errors.Error:
+        error = map_error(exc, self.driver)
+        error.add_note(f"connecting to {self.url}")
+        return error
 
     def _limit(self, conn: Any, seconds: float) -> None:
         with map_errors(self.driver):

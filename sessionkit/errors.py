@@ -259,7 +259,9 @@ _OF_VALUES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupErro
 
 def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None, values: bool = True) -> Error:
     """
-    Return our error for a driver's exception, to be raised `from` it.
+    Return our error for a driver's exception, which is its cause; to be raised at once, and in no variable.
+
+    (A frame that keeps an error which it raises keeps all frames above alive until the garbage is collected.)
 
     An error of ours is returned as it is. What the driver does not know as its own is a DataError if it is of the kind that
     a value raises which cannot be adapted (OverflowError, UnicodeEncodeError, TypeError), unless no `values` were sent.
@@ -280,12 +282,9 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
     message = f"{text} ({codes})" if codes else text
     if statement:
         message += f' in "{shorten(statement)}"'
-    return found.error(message, orig=exc, sqlstate=found.sqlstate, code=found.code, statement=statement)
-
-
-def cause_of(error: Error, exc: BaseException) -> BaseException | None:
-    """Return what `error`, mapped from `exc`, is to be raised `from`: an error of ours that was raised as it is keeps its own."""
-    return error.__cause__ if error is exc else exc
+    error = found.error(message, orig=exc, sqlstate=found.sqlstate, code=found.code, statement=statement)
+    error.__cause__ = exc
+    return error
 
 
 def first_sentence(error: type[Error]) -> str:
@@ -309,7 +308,7 @@ class map_errors:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(exc, Exception) and not isinstance(exc, Error):
-            raise map_error(exc, self.diagnoser, self.statement, self.values) from exc
+            raise map_error(exc, self.diagnoser, self.statement, self.values)
 
 
 def lookup(table: Mapping[object, type[Error]], *keys: object, default: type[Error] = DatabaseError) -> type[Error]:

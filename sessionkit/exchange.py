@@ -187,12 +187,19 @@ class Exchange:
         return [slot for slot in self._living() if slot.holder is not None]
 
     def _raise_if_deadlocked(self, frame: FrameType) -> None:
+        """Raise when this code holds every slot; one that an interrupt left in the garbage is not held, so that is looked at."""
+        if self._is_holding_all(frame):
+            gc.collect()
+            self._look_again()
+            if self._is_holding_all(frame):
+                raise PoolDeadlockError(
+                    f"this code holds all {self.size} connections and waits for another, which can never come; "
+                    f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
+                )
+
+    def _is_holding_all(self, frame: FrameType) -> bool:
         lent = self._lent()
-        if len(lent) >= self.size and holds_all(frame, lent):
-            raise PoolDeadlockError(
-                f"this code holds all {self.size} connections and waits for another, which can never come; "
-                f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
-            )
+        return len(lent) >= self.size and holds_all(frame, lent)
 
     def _look_at_leases(self, now: float) -> None:
         """Look whether a lease is held for too long; called now and then."""

@@ -68,8 +68,10 @@ class Keeper:
         return self.was_connected and self._is_outage(exc)
 
     def told(self) -> Exception:
-        """Return the error of the last attempt, for a caller who is not to try now."""
-        return self._last or DisconnectionError("connecting failed a moment ago; try again")
+        """Return the error of the last attempt, for a caller who is not to try now: one for each, as it gets a traceback."""
+        if self._last is None:
+            return DisconnectionError("connecting failed a moment ago; try again")
+        return _copied(self._last)
 
     def prepare(self, slot: Slot) -> None:
         """Make a slot's connection fit to lend: ping a doubtful one, close a dead or old one, connect."""
@@ -97,7 +99,7 @@ class Keeper:
         try:
             slot.conn = conn = self._connect()
         except Exception as exc:
-            self._last = exc
+            self._last = _copied(exc)
             if self._is_outage(exc):
                 self._failures += 1
                 self._next_try = self._clock() + _spacing(self._failures)
@@ -126,6 +128,13 @@ class Keeper:
     def empty(self, slot: Slot) -> None:
         """Close what a slot holds; the slot is empty before the attempt."""
         self.close(self.take(slot))
+
+
+def _copied(exc: Exception) -> Exception:
+    """Return an error without its traceback, which would keep the frames of whoever tried, and grow with each raise."""
+    from copy import copy
+
+    return copy(exc)
 
 
 def _spacing(failures: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import errors
 from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
-from .errors import cause_of, map_error, shorten
+from .errors import map_error, shorten
 from .events import StatementEvent, TransactionEvent
 from .hold import Hold
 
@@ -76,16 +76,19 @@ class Link(Hold):
             else:
                 fetched = driver.fetch(conn, sql, bound)
         except Exception as exc:
-            error = self._failed(exc, statement.sql)
-            if told:
-                self._tell(statement, started, -1, error)
-            raise error from cause_of(error, exc)
+            raise self._failed_and_told(exc, statement, started)
         self.doubt = False
         if statement.writes and self.first_write is None:
             self.first_write = statement.sql
         if told:
             self._tell(statement, started, fetched[2], None)
         return fetched
+
+    def _failed_and_told(self, exc: Exception, statement: Statement, started: float) -> Error:
+        error = self._failed(exc, statement.sql)
+        if self.source.listeners.told:
+            self._tell(statement, started, -1, error)
+        return error
 
     def _tell(self, statement: Statement, started: float, rowcount: int, error: Error | None) -> None:
         source = self.source
@@ -104,8 +107,7 @@ class Link(Hold):
             self.open_cursors += (cursor,)
             run(driver, cursor)
         except Exception as exc:
-            error = self._failed(exc, sql)
-            raise error from cause_of(error, exc)
+            raise self._failed(exc, sql)
         self.doubt = False
         return cursor
 
@@ -174,9 +176,8 @@ class Link(Hold):
             else:
                 self.expected = driver.begin(conn, level and driver.level(level), bool(read_only), write)
         except Exception as exc:
-            error = map_error(exc, driver, "BEGIN")
             self.give_up()
-            raise error from cause_of(error, exc)
+            raise map_error(exc, driver, "BEGIN")
         self.begun = True
         self.doubt = False
         if self.source.listeners.told:
@@ -200,8 +201,7 @@ class Link(Hold):
             self._begin_now(conn)
             getattr(driver, verb)(conn, name)
         except Exception as exc:
-            error = self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
-            raise error from cause_of(error, exc)
+            raise self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
         if self.source.listeners.told:
@@ -250,8 +250,7 @@ class Link(Hold):
                     self.arm(conn)
                 driver.commit(conn)
             except Exception as exc:
-                error = self._commit_failed(map_error(exc, driver, "COMMIT", values=False), exc)
-                raise error from cause_of(error, exc)
+                raise self._commit_failed(map_error(exc, driver, "COMMIT", values=False), exc)
             self.doubt = False
             if self.source.listeners.told:
                 self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
@@ -261,10 +260,12 @@ class Link(Hold):
     def _commit_failed(self, error: Error, exc: BaseException) -> Error:
         if isinstance(error, (errors.DisconnectionError, errors.CommitUnknownError)):
             self.source.lender.suspect()
-            return errors.CommitUnknownError(
+            unknown = errors.CommitUnknownError(
                 f"the connection was lost during COMMIT{self._on()}: nobody knows whether it happened; look before doing it again",
                 orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT",
             )  # fmt: skip
+            unknown.__cause__ = exc
+            return unknown
         self.doubt = False
         return error
 
@@ -288,7 +289,7 @@ class Link(Hold):
                 self.arm(conn)
             driver.rollback(conn)
         except Exception as exc:
-            raise map_error(exc, driver, "ROLLBACK") from exc
+            raise map_error(exc, driver, "ROLLBACK")
         self.doubt = False
         if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, "rollback"))

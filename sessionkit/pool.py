@@ -296,7 +296,10 @@ class Pool(Exchange):
                 finally:
                     self._put_back(slot, self._clock())
         if failed is not None:
-            raise failed
+            try:
+                raise failed
+            finally:
+                del failed  # no frame keeps what is raised through it
 
     def _forked(self) -> None:
         """In a forked child: bury what was inherited, without touching a socket, and start with empty slots."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .aftermath import raise_first
 from .engine import Engine, create_engine
 from .errors import ArgumentError
 from .runs import Runner
@@ -131,14 +132,13 @@ class Registry(Runner):
 
     def dispose(self) -> None:
         """Dispose of every engine, whatever fails; the first failure is raised at the end."""
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
         for engine in list(self._engines.values()):
             try:
                 engine.dispose()
             except Exception as exc:
                 failures.append(exc)
-        if failures:
-            raise failures[0]
+        raise_first(failures)
 
     def __enter__(self) -> Registry:
         return self

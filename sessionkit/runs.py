@@ -126,35 +126,41 @@ def _run(
             return value  # type: ignore[no-any-return]
         except errors.Error as exc:
             failed = exc
-        repeat = may_repeat(failed, idempotent or not begun)
-        if noted and witness is not None and isinstance(failed, errors.CommitUnknownError):
-            if _outcome(witness, policy, failed):
-                return value  # type: ignore[no-any-return]
-            failed, repeat = _undone(failed), True
-        if not repeat or not policy.wait(attempt, started, failed):
-            if repeat or attempt > 1:
-                failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
-            raise failed
+        try:
+            repeat = may_repeat(failed, idempotent or not begun)
+            if noted and witness is not None and isinstance(failed, errors.CommitUnknownError):
+                if _outcome(witness, policy, failed):
+                    return value  # type: ignore[no-any-return]
+                failed, repeat = _undone(failed), True
+            if not repeat or not policy.wait(attempt, started, failed):
+                if repeat or attempt > 1:
+                    failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
+                raise failed
+        finally:
+            del failed  # no frame keeps what is raised through it
 
 
 def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
     """Return whether the commit happened; where nobody can tell in time, the unknown one comes out."""
-    started, attempt = policy.clock(), 0
-    while True:
-        attempt += 1
-        try:
-            found = witness.committed()
-            failed = unknown
-        except errors.Error as exc:
-            if not may_repeat(exc, idempotent=True):
-                unknown.add_note(f"what became of it could not be found out: {exc}")
-                raise unknown from exc
-            found, failed = None, exc
-        if found is not None:
-            return found
-        if not policy.wait(attempt, started, failed):
-            unknown.add_note(f"what became of it could not be found out in {policy.clock() - started:.1f} s")
-            raise unknown
+    started, attempt, failed = policy.clock(), 0, unknown
+    try:
+        while True:
+            attempt += 1
+            found, failed = None, unknown
+            try:
+                found = witness.committed()
+            except errors.Error as exc:
+                if not may_repeat(exc, idempotent=True):
+                    unknown.add_note(f"what became of it could not be found out: {exc}")
+                    raise unknown from exc
+                failed = exc
+            if found is not None:
+                return found
+            if not policy.wait(attempt, started, failed):
+                unknown.add_note(f"what became of it could not be found out in {policy.clock() - started:.1f} s")
+                raise unknown
+    finally:
+        del unknown, failed  # no frame keeps what is raised through it
 
 
 def _undone(unknown: errors.Error) -> errors.Error:

@@ -312,9 +312,12 @@ def _abandon(stack: Stack, made: str) -> None:
     """Close what an uncollected session held, without touching the pool, and say where it was made."""
     import warnings
 
+    held = any(link.lease is not None for link in stack.links.values())
     while stack.links:
         stack.links.popitem()[1].abandon()
     stack.forsake()
+    if not held:  # no connection could be had
+        return
     warnings.warn(
         f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
         ResourceWarning,

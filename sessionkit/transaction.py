@@ -248,6 +248,7 @@ class Stack:
                     link.undo()
             except BaseException as exc:
                 failures.append(exc)
+            link.failure = None  # whose traceback has frames in which the link is
             del self.links[source]
         hooks: tuple[Hook, ...] = ()
         if outcome in (ROLLED_BACK, LOST):  # the work is not kept, whoever undid it
@@ -291,8 +292,11 @@ class Stack:
             error = InvalidRequestError(
                 "the block ends while a transaction begun within it is open; it was rolled back"
             )
-            self._undo_level(level, error)
-            raise error
+            try:
+                self._undo_level(level, error)
+                raise error
+            finally:
+                del error  # no frame keeps what is raised through it
         self.commit(level)
 
     def leave_block_by(self, level: Transaction, exc: BaseException) -> None:

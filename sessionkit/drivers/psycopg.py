@@ -162,7 +162,10 @@ class Psycopg(Driver):
                 failed = exc
                 _drain(pipeline)
         if failed is not None:
-            raise failed
+            try:
+                raise failed
+            finally:
+                del failed  # no frame keeps what is raised through it
 
     def lastrowid(self, cursor: Any) -> int | None:
         """PostgreSQL has RETURNING instead."""

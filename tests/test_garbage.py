@@ -1,0 +1,169 @@
+"""What fails leaves no cycle behind: a session that is let go dies at once, and its place with it, collector or not."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sessionkit import Rollback, create_engine, errors
+from sessionkit.testing import FakeError, fake_engine
+
+from .servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sessionkit import Session
+
+    from .conftest import Database
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Nothing here may need it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def a_wrong_statement(session: Session) -> None:
+    """It dooms the transaction on PostgreSQL."""
+    session.execute("select nope from item")
+
+
+def a_doomed_transaction(session: Session) -> None:
+    """The first error is the cause of the second."""
+    try:
+        session.execute("select nope from item")
+    finally:
+        session.execute("select 1")
+
+
+def a_wrong_value(session: Session) -> None:
+    """It is never sent."""
+    session.execute("select :x", {"x": object()})
+
+
+def many_wrong_rows(session: Session) -> None:
+    """In a pipeline, on PostgreSQL."""
+    session.executemany("insert into item (name, price) values (?, ?)", [("a", 1), ("a", 1)])
+
+
+def a_block(session: Session) -> None:
+    """It is rolled back."""
+    with session.begin():
+        a_wrong_statement(session)
+
+
+def a_nested_block(session: Session) -> None:
+    """It is rolled back, and so is the outer one."""
+    with session.begin(), session.begin_nested():
+        a_wrong_statement(session)
+
+
+def an_open_handle(session: Session) -> None:
+    """The block ends while a handle within it is open."""
+    with session.begin():
+        session.begin_nested()
+
+
+def hooks(session: Session) -> None:
+    """Two of them fail."""
+    with session.begin():
+        for _ in range(2):
+            session.after_commit(lambda: 1 / 0)
+
+
+def undone(session: Session) -> None:
+    """No error."""
+    with session.begin():
+        session.execute("select 1")
+        raise Rollback
+
+
+@pytest.mark.parametrize(
+    "fail", [a_wrong_statement, a_doomed_transaction, a_wrong_value, many_wrong_rows, a_block, a_nested_block, an_open_handle, hooks, undone]
+)  # fmt: skip
+def test_a_session_that_failed(db: Database, fail: Callable[[Session], None]) -> None:
+    """It is closed and let go: nothing has kept it."""
+
+    def work() -> weakref.ref[Session]:
+        with db.main.session() as session:
+            try:
+                fail(session)
+            except Exception as exc:
+                assert str(exc)
+            return weakref.ref(session)
+
+    assert work()() is None
+
+
+@pytest.mark.parametrize("step", ["commit", "rollback", "begin", "savepoint", "close", "connect"])
+@pytest.mark.parametrize(
+    "error", [FakeError("error"), FakeError("gone"), KeyboardInterrupt(), RuntimeError("a handler's")], ids=repr
+)
+def test_a_step_that_failed(step: str, error: BaseException) -> None:
+    """Whatever fails, and by what."""
+    engine = fake_engine(pool_size=1, pool_timeout=0.1)
+
+    def work() -> weakref.ref[Session]:
+        session = engine.session()
+        engine.driver.fail(step, error)  # type: ignore[attr-defined]
+        try:
+            with session.begin(), session.begin_nested():
+                session.execute("insert")
+                if step == "rollback":
+                    raise Rollback
+        except BaseException as exc:
+            exc.__context__ = exc.__cause__ = error.__traceback__ = error.__context__ = (
+                None  # the test's own object lives on
+            )
+        session.close()
+        return weakref.ref(session)
+
+    assert work()() is None
+    assert engine.pool.stats()["used"] == 0
+
+
+def test_run() -> None:
+    """It gives up after three attempts; none of their sessions is left."""
+    engine = fake_engine()
+    seen: list[weakref.ref[Session]] = []
+
+    def work(session: Session) -> None:
+        seen.append(weakref.ref(session))
+        raise errors.DeadlockError("again")
+
+    with pytest.raises(errors.DeadlockError):
+        engine.run(work, attempts=2, timeout=0.5)
+    assert [session() for session in seen] == [None, None]
+
+
+def test_an_outage() -> None:
+    """However many ask while nobody listens: no error is kept with its traceback, which would grow with each who gets it."""
+    engine = create_engine(f"postgresql://nobody@127.0.0.1:{free_port()}/none", pool_timeout=0.01, connect_timeout=2)
+
+    def ask() -> weakref.ref[Session]:
+        session = engine.session()
+        with pytest.raises(errors.DisconnectionError):
+            session.execute("select 1")
+        return weakref.ref(session)
+
+    seen = [ask() for _ in range(20)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(300):
+            ask()
+        gc.collect()  # psycopg's connect() keeps what it raises
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+        engine.dispose()
+    assert [session() for session in seen] == [None] * 20
+    assert grown < 300 * 100  # bytes
