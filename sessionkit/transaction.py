@@ -110,6 +110,12 @@ class Stack:
         return level
 
     @property
+    def has_begun(self) -> bool:
+        """Whether an open transaction is more than the intention: a block or handle, or a connection that is held."""
+        levels = self.levels
+        return bool(levels) and (not levels[0].auto or any(link.lease is not None for link in self.links.values()))
+
+    @property
     def in_block(self) -> bool:
         """Whether a `with` block of a transaction is open."""
         return bool(self.orphans) or any(level.entered for level in self.levels)
@@ -314,7 +320,8 @@ class Stack:
 
 def is_inside() -> bool:
     """Tell whether a transaction of any session is open that was begun in this context (a thread's, or a task's)."""
-    return bool(_still_open(_opened.get()))
+    stacks = [known() for known in _still_open(_opened.get())]
+    return any(stack is not None and stack.has_begun for stack in stacks)
 
 
 def _still_open(opened: tuple[ref[Stack], ...]) -> tuple[ref[Stack], ...]:

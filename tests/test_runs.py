@@ -216,6 +216,20 @@ def test_run_inside_a_transaction_is_refused(fake: sessionkit.Engine) -> None:
     assert fake.run(lambda session: 1) == 1
 
 
+def test_a_session_without_a_connection_is_no_open_transaction(fake: sessionkit.Engine) -> None:
+    """Its first statement could not have one: nothing has begun anywhere."""
+    busy = fake_engine(pool_size=1, pool_timeout=0.01)
+    lease = busy.pool.checkout()
+    with busy.session() as session:
+        with pytest.raises(errors.PoolTimeoutError):
+            session.execute("select 1")
+        assert fake.run(lambda session: 1) == 1
+        busy.pool.checkin(lease)
+        session.execute("select 1")
+        with pytest.raises(errors.InvalidRequestError, match="inside an open transaction"):
+            fake.run(lambda session: 1)
+
+
 def test_a_lost_session_is_no_open_transaction(fake: sessionkit.Engine) -> None:
     """Nothing outlives it."""
     with pytest.warns(ResourceWarning):
