@@ -9,14 +9,12 @@ if TYPE_CHECKING:
     from ._typing import Hook
 
 
-def quietened(failures: list[BaseException], raising: bool) -> list[BaseException]:
-    """Log the failures that are not to be raised; whatever is no error of a database always is: it is an interruption."""
-    if raising:
-        return failures
+def quieten(failures: list[BaseException]) -> None:
+    """Log the errors of databases, and take them out of what is to be raised; what is left are interruptions."""
     for failed in failures:
         if isinstance(failed, errors.Error):
             _log("rolling back failed, the connection was closed: %s", _told(failed))
-    return [failed for failed in failures if not isinstance(failed, errors.Error)]
+    failures[:] = [failed for failed in failures if not isinstance(failed, errors.Error)]
 
 
 def raise_first(failures: list[BaseException]) -> None:
@@ -50,16 +48,17 @@ def _told(failed: BaseException) -> str:
 def run_hooks(hooks: tuple[Hook, ...]) -> None:
     """Run every hook, then raise what failed: an interrupt as itself, one error as itself, several as a group."""
     failures: list[BaseException] = []
-    for hook in hooks:
-        try:
-            hook()
-        except BaseException as exc:
-            failures.append(exc)
-    errors_only = [failed for failed in failures if isinstance(failed, Exception)]
-    if 1 < len(failures) == len(errors_only):
-        failures = [ExceptionGroup("several hooks failed", errors_only)]
-    errors_only.clear()
-    raise_first(failures)
+    try:
+        for hook in hooks:
+            try:
+                hook()
+            except BaseException as exc:
+                failures.append(exc)
+        if len(failures) > 1 and all(isinstance(failed, Exception) for failed in failures):
+            failures[:] = [BaseExceptionGroup("several hooks failed", failures)]
+        raise_first(failures)
+    finally:
+        failures.clear()
 
 
 def _log(text: str, *arguments: object) -> None:

@@ -6,7 +6,7 @@ from _contextvars import ContextVar
 from weakref import ref
 
 from . import errors
-from .aftermath import note, quietened, raise_first, run_hooks
+from .aftermath import note, quieten, raise_first, run_hooks
 from .errors import InvalidRequestError, TransactionLostError
 from .guard import Guard
 from .level import COMMITTED, LOST, NO_MODES, OPEN, ROLLED_BACK, UNKNOWN, Transaction, filled
@@ -161,18 +161,21 @@ class Stack:
         number = self.levels.index(level)
         self.forget()
         failures: list[BaseException] = []
-        for link in self.links.values():
-            try:
-                link.rollback_to(number, level.name)
-            except BaseException as exc:
-                failures.append(exc)
-        while len(self.levels) > number:
-            inner = self.levels[-1]
-            _run_undo(inner)
-            self.owed += inner.rollback_hooks
-            inner.status = ROLLED_BACK
-            self.levels = self.levels[:-1]
-        raise_first(failures)
+        try:
+            for link in self.links.values():
+                try:
+                    link.rollback_to(number, level.name)
+                except BaseException as exc:
+                    failures.append(exc)
+            while len(self.levels) > number:
+                inner = self.levels[-1]
+                _run_undo(inner)
+                self.owed += inner.rollback_hooks
+                inner.status = ROLLED_BACK
+                self.levels = self.levels[:-1]
+            raise_first(failures)
+        finally:
+            failures.clear()  # an exception whose frames keep it would live until the garbage is collected
 
     # -- ending it all
 
@@ -245,6 +248,25 @@ class Stack:
         outcome = self.ending = outcome or self.ending or ROLLED_BACK
         self.forget()
         failures: list[BaseException] = []
+        try:
+            self._let_go(discard, failures)
+            hooks: tuple[Hook, ...] = ()
+            if outcome in (ROLLED_BACK, LOST):  # the work is not kept, whoever undid it
+                for level in reversed(self.levels):
+                    _run_undo(level)
+                hooks = tuple(hook for level in self.levels for hook in level.rollback_hooks) + self.owed
+            if not raising:
+                quieten(failures)
+            try:
+                self._finish(outcome, hooks)
+            except BaseException as exc:
+                failures.append(exc)
+            raise_first(failures)
+        finally:
+            failures.clear()  # as above
+
+    def _let_go(self, discard: bool, failures: list[BaseException]) -> None:
+        """Give every connection back, or discard it; what fails is collected."""
         while self.links:
             source, link = next(reversed(self.links.items()))
             try:
@@ -256,17 +278,6 @@ class Stack:
                 failures.append(exc)
             link.failure = None  # whose traceback has frames in which the link is
             del self.links[source]
-        hooks: tuple[Hook, ...] = ()
-        if outcome in (ROLLED_BACK, LOST):  # the work is not kept, whoever undid it
-            for level in reversed(self.levels):
-                _run_undo(level)
-            hooks = tuple(hook for level in self.levels for hook in level.rollback_hooks) + self.owed
-        failures = quietened(failures, raising)
-        try:
-            self._finish(outcome, hooks)
-        except BaseException as exc:
-            failures.append(exc)
-        raise_first(failures)
 
     def _finish(self, outcome: str, hooks: tuple[Hook, ...]) -> None:
         """End the levels, then run the hooks: the connections are back and the session is idle."""
