@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from _thread import get_ident
 
-from .errors import InvalidRequestError, Rollback
+from .errors import InvalidRequestError, Rollback, TransactionLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Protocol
 
@@ -43,8 +44,10 @@ class Transaction:
         "_stack", "auto", "commit_hooks", "entered", "modes", "name", "rollback_hooks", "status", "undo",
     )  # fmt: skip
 
-    def __init__(self, stack: Owner, name: str | None, auto: bool, modes: Modes) -> None:
-        self._stack = stack
+    def __init__(self, stack: Callable[[], Owner | None], name: str | None, auto: bool, modes: Modes) -> None:
+        self._stack = (
+            stack  # weak, so that they are no cycle: what a session held is free when its finaliser was interrupted
+        )
         self.name = name  # of the savepoint; None for the outermost
         self.auto = auto  # began by itself
         self.modes = modes
@@ -71,9 +74,10 @@ class Transaction:
         Raises:
             InvalidRequestError: it has ended, is a `with` block, or has an inner handle that is still open.
         """
-        with self._stack.guard:
-            self._check_handle("commit")
-            self._stack.commit(self)
+        stack = self._owner("commit")
+        with stack.guard:
+            self._check_handle(stack, "commit")
+            stack.commit(self)
 
     def rollback(self) -> None:
         """
@@ -82,16 +86,25 @@ class Transaction:
         Raises:
             InvalidRequestError: it has ended, or it or one within it is a `with` block.
         """
-        with self._stack.guard:
-            self._check_handle("rollback")
-            self._stack.rollback(self)
+        stack = self._owner("rollback")
+        with stack.guard:
+            self._check_handle(stack, "rollback")
+            stack.rollback(self)
 
     @property
-    def _guard(self) -> Guard:
-        return self._stack.guard
+    def _guard(self) -> Guard | None:
+        stack = self._stack()
+        return None if stack is None else stack.guard
 
-    def _check_handle(self, verb: str) -> None:
-        levels = self._stack.levels
+    def _owner(self, verb: str) -> Owner:
+        stack = self._stack()
+        if stack is None:
+            self.status = LOST if self.status == OPEN else self.status
+            raise InvalidRequestError(f"{verb}(): the session of this transaction is gone; it is {self.status}")
+        return stack
+
+    def _check_handle(self, stack: Owner, verb: str) -> None:
+        levels = stack.levels
         if self.status != OPEN or self not in levels:
             raise InvalidRequestError(f"this transaction is {self.status} already; a handle is ended once")
         if any(level.entered for level in levels[levels.index(self) :]):
@@ -111,7 +124,9 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool | None:
-        stack, me = self._stack, get_ident()
+        stack, me = self._stack(), get_ident()
+        if stack is None:
+            return self._leave_alone(exc)
         guard = stack.guard
         if guard.setdefault(0, me) != me:
             guard.contest(me)
@@ -123,6 +138,17 @@ class Transaction:
             stack.leave_block_by(self, exc)
         finally:
             guard.pop(0, None)
+        return isinstance(exc, Rollback)
+
+    def _leave_alone(self, exc: BaseException | None) -> bool:
+        """The block ends after its session, which nobody kept: what it did was undone with its connection."""
+        self.entered = False
+        if self.status == OPEN:
+            self.status = LOST
+        if exc is None:
+            raise TransactionLostError(
+                f"the session of this block is gone ({self.status}); keep it while the block lasts"
+            )
         return isinstance(exc, Rollback)
 
     def __repr__(self) -> str:

@@ -97,15 +97,16 @@ class Stack:
 
     def begin(self, modes: Modes, auto: bool = False) -> Transaction:
         """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
-        level = Transaction(self, None, auto, modes)
-        _opened.set((ref(self), *_still_open(_opened.get())))
+        me: ref[Stack] = ref(self)
+        level = Transaction(me, None, auto, modes)
+        _opened.set((me, *_still_open(_opened.get())))
         self.levels = (level,)
         return level
 
     def nest(self) -> Transaction:
         """Begin a level with a savepoint, set on each database by its first statement there."""
         self._serial += 1
-        level = Transaction(self, f"sk_{self._serial}", False, NO_MODES)
+        level = Transaction(ref(self), f"sk_{self._serial}", False, NO_MODES)
         self.levels += (level,)
         return level
 

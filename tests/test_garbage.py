@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -128,6 +129,34 @@ def test_a_step_that_failed(step: str, error: BaseException) -> None:
 
     assert work()() is None
     assert engine.pool.stats()["used"] == 0
+
+
+def test_a_finaliser_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python swallows the interrupt; the session's place is back all the same."""
+    swallowed: list[Any] = []
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: swallowed.append(told.exc_type))
+    monkeypatch.setattr("sessionkit.session._abandon", interrupted)
+    engine = fake_engine(pool_size=1, pool_timeout=0.1)
+    engine.session().execute("insert")
+    assert swallowed == [KeyboardInterrupt]
+    engine.pool.checkin(engine.pool.checkout())
+
+
+def test_the_session_of_a_handle_is_gone() -> None:
+    """The handle tells, and a block does not end as if its work were kept."""
+    engine = fake_engine()
+    handle = engine.session().begin()
+    with pytest.raises(errors.InvalidRequestError, match="is gone"):
+        handle.commit()
+    assert handle.status == "lost"
+    with pytest.raises(errors.TransactionLostError, match="is gone"), engine.session().begin():
+        pass
+    with engine.session().begin():
+        raise Rollback
 
 
 def test_run() -> None:
