@@ -93,6 +93,8 @@ class Pool(Exchange):
         if frame.f_globals.get("__package__") == __package__:
             frame = caller(frame)
         slot = None
+        if self._dead:
+            self._replace_lost()
         if not self._waiters:  # newcomers queue behind those who wait
             try:
                 slot = self._idle.pop()
@@ -160,6 +162,7 @@ class Pool(Exchange):
         that giving it back would lend more than `size`. The place is made anew when it is needed.
         """
         slot.pool = None
+        self._slots.discard(weakref.ref(slot))  # so that nobody looks for its connection when it dies
         self._keeper.empty(slot)
 
     def _refuse(self, slot: Slot) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 import tracemalloc
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,22 @@ def test_the_session_of_a_handle_is_gone() -> None:
         pass
     with engine.session().begin():
         raise Rollback
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_connection_that_was_lost_keeps_no_lock(sqlite: Database) -> None:
+    """Nobody closed it, and sqlite3's connections are in a cycle: the next who borrows need not wait for the lock."""
+    engine = sqlite.engine(pool_size=2)
+    lease = engine.pool.checkout()
+    lease.conn.execute("begin immediate")
+    other = engine.pool.checkout()
+    engine.pool.checkin(other)
+    del lease
+    began = time.monotonic()
+    with engine.begin() as session:
+        session.execute("insert into item (name, price) values ('a', 1)")
+    assert time.monotonic() - began < 0.5
+    assert sqlite.names() == ["a"]
 
 
 def test_run() -> None:
