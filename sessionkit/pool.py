@@ -162,8 +162,8 @@ class Pool(Exchange):
         that giving it back would lend more than `size`. The place is made anew when it is needed.
         """
         slot.pool = None
-        self._slots.discard(weakref.ref(slot))  # so that nobody looks for its connection when it dies
         self._keeper.empty(slot)
+        self._slots.discard(weakref.ref(slot))  # nobody needs to look for its connection when it dies
 
     def _refuse(self, slot: Slot) -> None:
         """Tell why a slot cannot be taken back; a parent process's is dropped in silence, there is nothing to take back."""
@@ -190,6 +190,9 @@ class Pool(Exchange):
         conn = self._keeper.take(slot)
         try:
             self._keeper.close(conn)
+        except BaseException:
+            self._dead.append(weakref.ref(slot))  # the place lives, but its connection may linger like a lost one's
+            raise
         finally:
             self._put_back(slot, self._clock())
 
