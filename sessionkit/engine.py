@@ -182,10 +182,12 @@ class Engine(Runner):
             conn = self.driver.connect(self.url, self._connect_args)
         except errors.Error:
             raise
-        except TypeError as exc:
+        except (TypeError, ValueError) as exc:
             given = ", ".join(self._connect_args) or "none"
             raise ArgumentError(f"{self.driver.name} did not take the options (given: {given}): {exc}") from exc
         except Exception as exc:
+            if errors.is_interruption(exc, self.driver):
+                raise
             raise self._unconnected(exc)
         try:
             if self.statement_timeout is not None:

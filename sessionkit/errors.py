@@ -257,23 +257,31 @@ _OF_VALUES = (TypeError, ValueError, ArithmeticError, AttributeError, LookupErro
 """What the adapting of a value raises, in drivers and in the program's own adapters."""
 
 
-def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None, values: bool = True) -> Error:
+def is_interruption(exc: BaseException, diagnoser: Diagnoser, values: bool = True) -> bool:
+    """
+    Tell whether what came out of a driver's call is neither its own nor of the kind that a value raises, if `values` were sent.
+
+    Then it is a signal handler's time limit, MemoryError and the like, and goes on as it is.
+    """
+    if isinstance(exc, Error) or (values and isinstance(exc, _OF_VALUES)):
+        return False
+    return diagnoser.diagnose(exc) is None
+
+
+def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None) -> Error:
     """
     Return our error for a driver's exception, which is its cause; to be raised at once, and in no variable.
 
     (A frame that keeps an error which it raises keeps all frames above alive until the garbage is collected.)
 
-    An error of ours is returned as it is. What the driver does not know as its own is a DataError if it is of the kind that
-    a value raises which cannot be adapted (OverflowError, UnicodeEncodeError, TypeError), unless no `values` were sent.
-    Everything else is an interruption (a signal handler's time limit, MemoryError) and is raised as it is.
+    An error of ours is returned as it is. What the driver does not know as its own (a value that cannot be
+    adapted: OverflowError, UnicodeEncodeError, TypeError) is a DataError; see `is_interruption` for what is to go on unmapped.
     """
     if isinstance(exc, Error):
         exc.statement = exc.statement or statement
         return exc
     found: Diagnosis | None = diagnoser.diagnose(exc)
     if found is None:
-        if not (values and isinstance(exc, _OF_VALUES)):
-            raise exc
         found = Diagnosis(DataError, text=f"the driver could not take a value ({type(exc).__name__})")
     text = found.text or first_sentence(found.error)
     codes = ", ".join(
@@ -307,8 +315,10 @@ class map_errors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(exc, Exception) and not isinstance(exc, Error):
-            raise map_error(exc, self.diagnoser, self.statement, self.values)
+        if not isinstance(exc, Exception) or isinstance(exc, Error):
+            return
+        if not is_interruption(exc, self.diagnoser, self.values):
+            raise map_error(exc, self.diagnoser, self.statement)
 
 
 def lookup(table: Mapping[object, type[Error]], *keys: object, default: type[Error] = DatabaseError) -> type[Error]:

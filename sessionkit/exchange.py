@@ -81,9 +81,8 @@ class Exchange:
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 self._look_at_leases(self._clock())
-                if weakref.ref(waiter) not in list(
-                    self._waiters
-                ):  # a slot is on its way, or its bringer was interrupted
+                if weakref.ref(waiter) not in list(self._waiters):
+                    # a slot is on its way, or its bringer was interrupted
                     slot = self._leave(waiter)
                     if slot is not None:
                         return slot

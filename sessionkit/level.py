@@ -45,9 +45,7 @@ class Transaction:
     )  # fmt: skip
 
     def __init__(self, stack: Callable[[], Owner | None], name: str | None, auto: bool, modes: Modes) -> None:
-        self._stack = (
-            stack  # weak, so that they are no cycle: what a session held is free when its finaliser was interrupted
-        )
+        self._stack = stack  # weak: no cycle keeps what a session held when its finaliser was interrupted
         self.name = name  # of the savepoint; None for the outermost
         self.auto = auto  # began by itself
         self.modes = modes

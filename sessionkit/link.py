@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import errors
 from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
-from .errors import map_error, shorten
+from .errors import is_interruption, map_error, shorten
 from .events import StatementEvent, TransactionEvent
 from .hold import Hold
 
@@ -76,6 +76,8 @@ class Link(Hold):
             else:
                 fetched = driver.fetch(conn, sql, bound)
         except Exception as exc:
+            if is_interruption(exc, source.driver):
+                raise
             raise self._failed_and_told(exc, statement, started)
         self.doubt = False
         if statement.writes and self.first_write is None:
@@ -107,6 +109,8 @@ class Link(Hold):
             self.open_cursors += (cursor,)
             run(driver, cursor)
         except Exception as exc:
+            if is_interruption(exc, driver):
+                raise
             raise self._failed(exc, sql)
         self.doubt = False
         return cursor
@@ -177,6 +181,8 @@ class Link(Hold):
                 self.expected = driver.begin(conn, level and driver.level(level), bool(read_only), write)
         except Exception as exc:
             self.give_up()
+            if is_interruption(exc, driver):
+                raise
             raise map_error(exc, driver, "BEGIN")
         self.begun = True
         self.doubt = False
@@ -201,6 +207,8 @@ class Link(Hold):
             self._begin_now(conn)
             getattr(driver, verb)(conn, name)
         except Exception as exc:
+            if is_interruption(exc, driver):
+                raise
             raise self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
@@ -250,7 +258,9 @@ class Link(Hold):
                     self.arm(conn)
                 driver.commit(conn)
             except Exception as exc:
-                raise self._commit_failed(map_error(exc, driver, "COMMIT", values=False), exc)
+                if is_interruption(exc, driver, values=False):
+                    raise
+                raise self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
             self.doubt = False
             if self.source.listeners.told:
                 self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
@@ -289,6 +299,8 @@ class Link(Hold):
                 self.arm(conn)
             driver.rollback(conn)
         except Exception as exc:
+            if is_interruption(exc, driver):
+                raise
             raise map_error(exc, driver, "ROLLBACK")
         self.doubt = False
         if self.source.listeners.told:

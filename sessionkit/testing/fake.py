@@ -81,13 +81,12 @@ class FakeDriver(Driver):
     def step(self, conn: FakeConnection | None, operation: str, told: str | None = None) -> None:
         """Note an operation, and fail if that was asked for."""
         self.calls.append((conn.number if conn is not None else 0, told or operation))
-        for failure in self._failures:
-            if failure[0] == operation:
-                self._failures.remove(failure)
-                if isinstance(failure[1], BaseException):
-                    raise failure[1]
-                failure[1]()
-                return
+        at = next((number for number, failure in enumerate(self._failures) if failure[0] == operation), None)
+        if at is None:
+            return
+        if isinstance(self._failures[at][1], BaseException):
+            raise self._failures.pop(at)[1]  # type: ignore[misc]  # in no variable, which would make a cycle
+        self._failures.pop(at)[1]()  # type: ignore[operator]
 
     # -- the contract
 
