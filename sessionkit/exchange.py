@@ -113,14 +113,12 @@ class Exchange:
             return waiter.taken() if waiter.lock.acquire(timeout=TICK) else None
         return None
 
-    def _collect(self, every: float = 1.0) -> bool:
-        """Look for an abandoned session in a cycle of garbage; at most once in `every` seconds, because it takes long."""
+    def _collect(self) -> None:
+        """Look for an abandoned session in a cycle of garbage; at most once a second, because it takes long."""
         now = monotonic()
-        if now - self._collected_at < every:
-            return False
-        self._collected_at = now
-        gc.collect()
-        return True
+        if now - self._collected_at >= 1.0:
+            self._collected_at = now
+            gc.collect()
 
     def _replace_lost(self) -> None:
         """
@@ -128,8 +126,8 @@ class Exchange:
 
         One of sqlite3 is in a cycle with its own cache of statements: until the garbage is collected it keeps its locks.
         """
-        if self._collect(TICK):
-            self._reap()
+        gc.collect()
+        self._reap()
 
     def _look_again(self) -> None:
         self._reap()
