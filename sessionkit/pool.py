@@ -66,8 +66,8 @@ class Pool(Exchange):
         self._closed = False
         self._hold_warning = seconds_or_never("hold_warning", hold_warning)
         self._sleep = sleep
-        seconds_or_never("pool_recycle", recycle)
-        self._keeper = Keeper(connect, close, clean, fileno, ping, recycle, idle, is_outage, clock)
+        life = seconds_or_never("pool_recycle", recycle)
+        self._keeper = Keeper(connect, close, clean, fileno, ping, life, idle, is_outage, clock)
         self._fill()
         _pools.add(self)
 

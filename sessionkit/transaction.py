@@ -332,8 +332,7 @@ class Stack:
 
 def is_inside() -> bool:
     """Tell whether a transaction of any session is open that was begun in this context (a thread's, or a task's)."""
-    stacks = [known() for known in _still_open(_opened.get())]
-    return any(stack is not None and stack.has_begun for stack in stacks)
+    return any(stack is not None and stack.has_begun for stack in (known() for known in _opened.get()))
 
 
 def _still_open(opened: tuple[ref[Stack], ...]) -> tuple[ref[Stack], ...]:

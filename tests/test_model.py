@@ -19,7 +19,7 @@ ASKED = os.environ.get("SESSIONKIT_WALKS")  # how many; else a hundred, the same
 
 @pytest.mark.filterwarnings("ignore::sessionkit.UncommittedWorkWarning")
 def test_a_session_does_what_the_model_says(db: Database) -> None:
-    """Statements, blocks, handles, hooks and every end, in any order."""
+    """Statements, blocks, handles, hooks and every end, in any order; each step of the walk asserts (`Walk.agree`, `compare`)."""
     walk = type("Walk", (Walk,), {"database": db})
     walks = settings(max_examples=int(ASKED or 100), stateful_step_count=40, deadline=None, derandomize=not ASKED)
     run_state_machine_as_test(walk, settings=walks)
