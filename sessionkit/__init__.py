@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .errors import QueryCancelledError as QueryCancelledError
     from .errors import ReadOnlyError as ReadOnlyError
     from .errors import Rollback as Rollback
+    from .errors import RollbackIncompleteError as RollbackIncompleteError
     from .errors import SerializationError as SerializationError
     from .errors import SessionClosedError as SessionClosedError
     from .errors import StaleObjectError as StaleObjectError
@@ -108,6 +109,7 @@ __all__ = [
     "Result",
     "Retry",
     "Rollback",
+    "RollbackIncompleteError",
     "Row",
     "SerializationError",
     "Session",

@@ -36,13 +36,27 @@ class Diagnoser(Protocol):
     def diagnose(self, exc: BaseException) -> Any: ...
 
 
+class Rules(Protocol):
+    """What a driver knows of its server's statements, by their keywords or tokens in upper case and their text."""
+
+    def commits_implicitly(self, words: tuple[str, ...]) -> bool: ...
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool: ...
+
+
 class Lease(Protocol):
-    """A connection lent for the length of a transaction; `conn` is None when it is gone (closed, or a fork's)."""
+    """
+    A connection lent for the length of a transaction; `conn` is None when it is gone (closed, or a fork's).
+
+    `is_marked` says that something may have been left on it, which is to be taken off before it is lent again; `is_raw`,
+    that a program had the driver's own connection.
+    """
 
     conn: Any
     poll: Callable[[int], Any] | None
     statement: str | None
     in_transaction: bool
+    is_marked: bool
+    is_raw: bool
 
 
 class Lender(Protocol):
@@ -67,6 +81,8 @@ class Source(Protocol):
     listeners: Any
     clock: Callable[[], float]
 
+    @property
+    def compiler(self) -> Any: ...
     @property
     def compile(self) -> Callable[[Any, Any], Any]: ...
     @property

@@ -9,12 +9,24 @@ if TYPE_CHECKING:
     from ._typing import Hook
 
 
-def quieten(failures: list[BaseException]) -> None:
-    """Log the errors of databases, and take them out of what is to be raised; what is left are interruptions."""
+def quieten(failures: list[BaseException], because: BaseException | None = None) -> tuple[str, ...]:
+    """
+    Log the errors of databases, and take them out of what is to be raised; what is left are interruptions.
+
+    They become notes on `because`, the exception in flight. Returns the texts of those that say that work may be kept.
+    """
+    kept: tuple[str, ...] = ()
     for failed in failures:
         if isinstance(failed, errors.Error):
-            _log("rolling back failed, the connection was closed: %s", _told(failed))
+            if isinstance(failed, (errors.TransactionLostError, errors.RollbackIncompleteError)):
+                _log("a rollback did not undo everything: %s", _told(failed))
+                kept += (str(failed),)
+            else:
+                _log("rolling back failed, the connection was closed: %s", _told(failed))
+            if because is not None:
+                because.add_note(f"while cleaning up: {_told(failed)}")
     failures[:] = [failed for failed in failures if not isinstance(failed, errors.Error)]
+    return kept
 
 
 def raise_first(failures: list[BaseException]) -> None:

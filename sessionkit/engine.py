@@ -6,12 +6,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from . import drivers, errors
-from .drivers.base import CONNECTING, Driver, spelled
+from .drivers.base import CONNECTING, Driver
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .lease import NOBODY
 from .link import Link
-from .options import limit
+from .options import limit, spelled
 from .params import Compiler
 from .pool import Pool
 from .results import Result
@@ -53,6 +53,7 @@ class Engine(Runner):
         statement_timeout: float | None = None,
         on_connect: Iterable[str | Callable[[Any], object]] = (),
         on_return: Iterable[str | Callable[[Any], object]] = (),
+        keep_state: bool = False,
         echo: bool = False,
         connect_args: dict[str, Any] | None = None,
     ) -> None:
@@ -62,7 +63,8 @@ class Engine(Runner):
         self.isolation_level = spelled(isolation_level)
         self.distant = distant
         self.statement_timeout = limit("statement_timeout", statement_timeout)
-        self.compile = Compiler(driver.lexicon, driver.commits_implicitly).__call__  # bound: quicker to call
+        self.compiler = Compiler(driver.lexicon, driver)
+        self.compile = self.compiler.__call__  # bound: quicker to call
         self.listeners = Listeners()
         self.clock = perf_counter
         self._connect_args = dict(connect_args or {})
@@ -77,6 +79,7 @@ class Engine(Runner):
             self.listeners.add(log_statement)
         self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
+            reset=self._keep if keep_state else self._reset,
             fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage,
             size=1 if self._in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
@@ -101,10 +104,12 @@ class Engine(Runner):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran.
         """
-        compiled = self.compile(statement, parameters)
-        text, bound = compiled.bind(parameters)
         link = Link(self, NOBODY)
         try:
+            compiled = self.compile(statement, parameters)
+            if compiled.is_unscanned:
+                compiled = link.scan(statement, parameters, 2)
+            text, bound = compiled.bind(parameters)
             result: Result[Row] = Result(link.execute_alone(compiled, text, bound), compiled)
         except BaseException as exc:
             try:
@@ -190,10 +195,7 @@ class Engine(Runner):
                 raise
             raise self._unconnected(exc)
         try:
-            if self.statement_timeout is not None:
-                self._limit(conn, self.statement_timeout)
-            for action in self._on_connect:
-                self._act(action, conn)
+            self._set_up(conn)
         except BaseException:
             self.driver.close(conn)
             raise
@@ -201,6 +203,36 @@ class Engine(Runner):
             self._only = conn
         self._told("connect")
         return conn
+
+    def _set_up(self, conn: Any) -> None:
+        """Do what is done to every new connection."""
+        if self.statement_timeout is not None:
+            self._limit(conn, self.statement_timeout)
+        for action in self._on_connect:
+            self._act(action, conn)
+
+    def _reset(self, conn: Any, raw: bool) -> bool:
+        """Make a connection as a new one is, after something may have been left on it; False: close it instead."""
+        with map_errors(self.driver):
+            if conn is self._only:
+                self._undo_state(conn)
+            elif raw or not self.driver.reset(conn):
+                return False
+        self._set_up(conn)
+        return bool(self.driver.clean(conn))
+
+    def _keep(self, conn: Any, raw: bool) -> bool:
+        """In place of `_reset` for an engine with `keep_state`."""
+        return True
+
+    def _undo_state(self, conn: Any) -> None:
+        """Undo what is known on the connection of a database in memory, which cannot be replaced."""
+        like = self.driver.connect(self.url, self._connect_args)
+        try:
+            self._set_up(like)
+            self.driver.make_like(conn, like)
+        finally:
+            self.driver.close(like)
 
     def _unconnected(self, exc: Exception) -> errors.Error:
         error = map_error(exc, self.driver)
@@ -265,6 +297,7 @@ def create_engine(
     statement_timeout: float | None = None,
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
+    keep_state: bool = False,
     echo: bool = False,
     **connect_args: Any,
 ) -> Engine:
@@ -277,7 +310,9 @@ def create_engine(
     than `hold_warning` seconds is logged. `distant` says that a round trip to the server takes long, so that BEGIN
     travels with every first statement (PostgreSQL). `statement_timeout` (seconds) ends every statement and every COMMIT
     that takes longer: on the server, and a little later here, where nobody answers. `on_connect` is SQL, or functions of
-    the connection, for each new connection; `on_return` the same for each that comes home. `echo` logs statements to
+    the connection, for each new connection; `on_return` the same for each that comes home. A connection on which a statement
+    may have left something (SET, a temporary table, an advisory lock) is reset before it is lent again, unless `keep_state`.
+    `echo` logs statements to
     `sessionkit.sql`. Everything else goes to the driver's `connect`.
 
     Raises:
@@ -295,7 +330,8 @@ def create_engine(
     return Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
         pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level, distant=distant,
-        statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, echo=echo, connect_args=connect_args,
+        statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, keep_state=keep_state, echo=echo,
+        connect_args=connect_args,
     )  # fmt: skip
 
 

@@ -142,7 +142,17 @@ class TransactionAbortedError(OperationalError):
 
 
 class TransactionLostError(OperationalError):
-    """The transaction that the program believes in is over: its work is not kept."""
+    """The transaction that the program believes in is over; the text says what is known of its work."""
+
+
+class RollbackIncompleteError(OperationalError):
+    """
+    A rollback left what was written to tables without transactions (MyISAM, MEMORY, Aria); `tables` names those that are known.
+    """
+
+    def __init__(self, message: str = "", *, tables: Sequence[str] = (), **details: object) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]
+        self.tables = list(tables)
 
 
 class CommitUnknownError(OperationalError):
@@ -230,7 +240,7 @@ class Rollback(Exception):
 
 
 class UncommittedWorkWarning(UserWarning):
-    """A session was closed with writes that nobody committed; they were rolled back."""
+    """A session was closed with writes that nobody committed: they were rolled back, or the text says why they may be kept."""
 
 
 class Diagnosis:

@@ -37,7 +37,9 @@ class Given:
         self.is_given = True  # so its settings on the server are somebody else's
         self.listeners = Listeners()
         self.clock = perf_counter
-        self.compile = Compiler(driver.lexicon, driver.commits_implicitly).__call__  # bound: quicker to call
+        self.compiler = Compiler(driver.lexicon, driver)
+        self.compile = self.compiler.__call__  # bound: quicker to call
+        self.is_marked = self.is_raw = False  # what is left on it is the giver's concern
         self._plain = self.driver = driver.for_given(conn)
 
     def resolve(self, name: str | None) -> Given:
@@ -109,6 +111,6 @@ class Inside:
         """Keep the work as part of the outer transaction."""
         self._driver.release(conn, SAVEPOINT)
 
-    def rollback(self, conn: Any) -> None:
+    def rollback(self, conn: Any) -> bool:
         """Undo the session's work, and nothing of the outer transaction."""
-        self._driver.rollback_to(conn, SAVEPOINT)
+        return bool(self._driver.rollback_to(conn, SAVEPOINT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import errors
-from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
+from ._typing import ACTIVE, BROKEN, IDLE, INERROR
 from .errors import map_error, shorten
 
 TYPE_CHECKING = False
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from ._typing import Holder, Lease, Modes, Source
     from .errors import Error
+    from .params import Statement
+
+REMEMBERED = 16
+"""How many of the statements that changed data are remembered, to name the tables that kept something."""
 
 
 class Hold:
@@ -20,14 +24,16 @@ class Hold:
 
     It owns its lease: the connection is out of the pool while `lease` is set. `doubt` is True from before a
     driver call until it has returned well or failed in step, so whatever interrupts it, the connection is
-    discarded. `failure` is the first error that doomed the transaction; nothing but an end is possible then.
+    discarded. `failure` is the first error that spoilt the transaction; nothing but an end is possible then. `is_doomed`
+    says that it spoilt the transaction as a whole: no savepoint helps. `is_gone` says that the transaction was ended by
+    something that nobody saw, so that what it wrote may be kept; `is_gone_told`, that an error has said so.
     `holder` tells the lender who holds: the `id()` of the session, and where it was made. `depth` counts the nested
-    levels whose savepoint is set here, `first_write` is the first statement that changed data.
+    levels whose savepoint is set here, `written` has the first statements that changed data, each once.
     """
 
     __slots__ = (
-        "begun", "depth", "doubt", "expected", "failure", "first_write", "holder", "lease", "limit", "modes", "open_cursors",
-        "pending", "restoring", "source",
+        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "lease", "limit",
+        "modes", "open_cursors", "pending", "restoring", "source", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -37,13 +43,14 @@ class Hold:
         self.limit = source.statement_timeout if modes[2] is None else modes[2]  # seconds for each call of the driver
         self.lease: Lease | None = None
         self.depth = 0
-        self.first_write: str | None = None
+        self.written: tuple[Statement, ...] = ()
         self.begun = False
         self.pending = False  # BEGIN is to travel with the first statement
         self.expected = False  # begun by words, or the driver's status said so once: so it must say so
         self.restoring = False  # modes were set that outlive the transaction
         self.doubt = False
         self.failure: Error | None = None
+        self.is_doomed = self.is_gone = self.is_gone_told = False
         self.open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
 
     def conn(self) -> Any:
@@ -55,6 +62,16 @@ class Hold:
             )
             raise self.lost()
         return conn
+
+    @property
+    def first_write(self) -> str | None:
+        """The first statement that changed data, or None."""
+        return self.written[0].sql if self.written else None
+
+    def remember(self, statement: Statement) -> None:
+        """Keep a statement that changed data."""
+        if len(self.written) < REMEMBERED:
+            self.written += (statement,)
 
     def arm(self, conn: Any) -> None:
         """Let the next call of the driver end in time."""
@@ -70,8 +87,6 @@ class Hold:
         if status == ACTIVE:
             self.expected = True
             return True
-        if status == UNTOLD:
-            return True
         if status == INERROR:
             self.failure = self.failure or errors.TransactionAbortedError("an earlier statement failed")
             return False
@@ -80,7 +95,10 @@ class Hold:
                 "the connection is closed or in the middle of a command"
             )
             return False
-        return not self.expected
+        if self.expected and (status == IDLE or self.source.driver.untold_is_not_the_same):
+            self.is_gone = True
+            return False
+        return True
 
     def is_well(self) -> bool:
         """Whether statements can run: nothing has doomed the transaction, if it has begun."""
@@ -99,37 +117,45 @@ class Hold:
     def lost(self) -> Error:
         """Return the error for using a transaction that is aborted or over, its cause being what did it."""
         cause = self.failure
-        name = f" on {self.source.name}" if self.source.name else ""
-        if cause is not None and (self.status() == INERROR or self.pending):
+        if cause is not None and not self.is_doomed and (self.status() == INERROR or self.pending):
             error: Error = errors.TransactionAbortedError(
-                f"the transaction{name} failed earlier and keeps nothing; roll back, or use begin_nested() to go on after an error",
+                f"the transaction{self._on()} failed earlier and keeps nothing; roll back, or use begin_nested() "
+                "to go on after an error",
             )
         else:
-            error = errors.TransactionLostError(
-                f"the transaction{name} is over and its work is not kept: "
-                + (
-                    _cause_text(cause)
-                    if cause is not None
-                    else "something ended it (a statement, a trigger or the server)"
-                )
-                + "; roll back, or leave the block",
-            )
+            error = errors.TransactionLostError(f"{self._what_became()}; roll back, or leave the block")
         error.__cause__ = cause
         return error
 
+    def _what_became(self) -> str:
+        """Say of a transaction that is over what is known of its work."""
+        if self.is_gone:
+            self.is_gone_told = True
+            how = f"{shorten(str(self.failure), 200)}, in a statement that may have committed" if self.failure else ""
+            return (
+                f"the transaction{self._on()} was ended inside it by something that nobody saw "
+                f"({how or 'a procedure, EXECUTE, the driver’s connection used directly'}); what it wrote before that may be kept"
+            )
+        why = "a call on it was interrupted" if self.failure is None else shorten(str(self.failure), 200)
+        return f"the transaction{self._on()} is over and its work is not kept: {why}"
+
+    def doom(self, error: Error) -> None:
+        """Let nothing of the transaction be kept: what was to be undone in it could not be."""
+        self.failure, self.is_doomed = error, True
+
     # -- failing
 
-    def _failed(self, exc: Exception, sql: str) -> Error:
-        """Map a statement's error, and find out what it left of the transaction."""
+    def _failed(self, exc: Exception, sql: str, is_opaque: bool = False) -> Error:
+        """Map a statement's error, and find out what it left of the transaction; an opaque one may have committed first."""
         driver = self.source.driver
         error = map_error(exc, driver, sql)
         own = isinstance(exc, errors.Error) or driver.diagnose(exc) is not None
         if own or (self.lease is not None and driver.is_in_step(self.lease.conn)):
             self.doubt = False
-        self._after_error(error)
+        self._after_error(error, is_opaque)
         return error
 
-    def _after_error(self, error: Error) -> None:
+    def _after_error(self, error: Error, is_opaque: bool) -> None:
         if isinstance(error, errors.ReadOnlyError):
             error.failover = self._is_failover()
         if isinstance(error, errors.DisconnectionError) or getattr(error, "failover", False):
@@ -154,6 +180,8 @@ class Hold:
         ended = status == IDLE and (self.expected or undone)
         if status in (INERROR, BROKEN) or ended:
             self.failure = self.failure or error
+        if ended and is_opaque and not undone:
+            self.is_gone = True
 
     def _is_failover(self) -> bool:
         """Tell whether a server said read-only though nobody had asked for that: after a failover, the old writer does."""
@@ -223,7 +251,3 @@ class Hold:
 
     def _on(self) -> str:
         return f" on {self.source.name}" if self.source.name else ""
-
-
-def _cause_text(cause: Error) -> str:
-    return shorten(str(cause), 200)

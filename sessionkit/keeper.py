@@ -106,6 +106,7 @@ class Keeper:
             raise
         self._last, self._failures, self.was_connected = None, 0, True
         slot.generation = generation
+        slot.is_marked = slot.is_raw = False
         slot.expires = float("inf") if self._life is None else self._clock() + self._life * (1.0 - 0.1 * random())
         fileno = self._fileno(conn)
         slot.poll = None if fileno is None else _hang_up_check(fileno)

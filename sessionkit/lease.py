@@ -27,11 +27,12 @@ class Slot:
     A place in the pool, and the lease of whoever borrowed it.
 
     `conn` is the connection, or None when there is none (any more). `statement` is the borrower's last SQL and
-    `in_transaction` whether it has begun: notes that it keeps for whoever must wait.
+    `in_transaction` whether it has begun: notes that it keeps for whoever must wait. `is_marked` and `is_raw` it sets
+    when the next borrower must not get the connection as it is.
     """
 
     __slots__ = (
-        "__weakref__", "at", "code", "conn", "expires", "generation", "holder", "in_transaction", "poll",
+        "__weakref__", "at", "code", "conn", "expires", "generation", "holder", "in_transaction", "is_marked", "is_raw", "poll",
         "pool", "since", "statement", "thread", "warned",
     )  # fmt: skip
 
@@ -48,6 +49,8 @@ class Slot:
         self.at = 0
         self.statement: str | None = None
         self.in_transaction = False
+        self.is_marked = False  # something may be left on the connection
+        self.is_raw = False  # a program had the connection itself
         self.warned = False  # that it is held for long
 
 

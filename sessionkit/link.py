@@ -1,12 +1,11 @@
-"""One database within one transaction: its lease, begin, status, savepoints, and the guarded driver call."""
+"""One database within one transaction: its lease, begin, and the guarded driver call."""
 
 from __future__ import annotations
 
 from . import errors
-from ._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
+from .ending import Ending
 from .errors import is_interruption, map_error, shorten
 from .events import StatementEvent, TransactionEvent
-from .hold import Hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +14,11 @@ if TYPE_CHECKING:
 
     from ._typing import Fetched, Lease
     from .errors import Error
+    from .lexicon import Lexicon
     from .params import Statement
 
 
-class Link(Hold):
+class Link(Ending):
     """A session's hold on one database, from the first statement of a transaction to its end."""
 
     __slots__ = ()
@@ -32,16 +32,18 @@ class Link(Hold):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran, which commits by itself.
         """
-        self.lease = self.source.lender.checkout(None, self.holder, 3)
+        lease = self.lend(4)
+        if statement.leaves:
+            lease.is_marked = True
         if not self.source.driver.autocommit or self.source.isolation_level:
-            self._begin(self.lease, statement.writes)
+            self._begin(lease, statement.writes)
         try:
             fetched = self.execute(statement, sql, bound)
         except errors.DisconnectionError as exc:
             if statement.writes and not self.begun:
                 raise self._commit_failed(exc, exc.orig or exc) from exc
             raise
-        if self.begun and not self.stands():
+        if self.begun and not statement.commits and not self.stands():
             raise self.lost()
         self.commit()
         return fetched
@@ -73,6 +75,7 @@ class Link(Hold):
             elif self.pending:
                 fetched = driver.fetch_first(conn, sql, bound, source.distant)
                 self.pending = False
+                self.expected = True
             else:
                 fetched = driver.fetch(conn, sql, bound)
         except Exception as exc:
@@ -80,14 +83,14 @@ class Link(Hold):
                 raise
             raise self._failed_and_told(exc, statement, started)
         self.doubt = False
-        if statement.writes and self.first_write is None:
-            self.first_write = statement.sql
+        if statement.writes and statement not in self.written:
+            self.remember(statement)
         if told:
             self._tell(statement, started, fetched[2], None)
         return fetched
 
     def _failed_and_told(self, exc: Exception, statement: Statement, started: float) -> Error:
-        error = self._failed(exc, statement.sql)
+        error = self._failed(exc, statement.sql, statement.is_opaque)
         if self.source.listeners.told:
             self._tell(statement, started, -1, error)
         return error
@@ -97,7 +100,7 @@ class Link(Hold):
         name = type(error).__name__ if error is not None else None
         source.listeners.tell(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
 
-    def open_cursor(self, sql: str, run: Callable[[Any, Any], object]) -> Any:
+    def open_cursor(self, statement: Statement, run: Callable[[Any, Any], object]) -> Any:
         """Run a statement in the driver's own terms, and return its cursor, open until the transaction ends."""
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
@@ -111,11 +114,51 @@ class Link(Hold):
         except Exception as exc:
             if is_interruption(exc, driver):
                 raise
-            raise self._failed(exc, sql)
+            raise self._failed(exc, statement.sql, statement.is_opaque)
         self.doubt = False
+        if statement.writes and statement not in self.written:
+            self.remember(statement)
         return cursor
 
+    def hand_out(self) -> Any:
+        """Return the driver's own connection, its transaction begun in a way that its status shows; it is not lent again."""
+        driver, conn = self.source.driver, self.conn()
+        if self.lease is not None:
+            self.lease.is_raw = True
+        self.doubt = True
+        try:
+            self._begin_now(conn)
+            if driver.begin_visibly(conn):
+                self.expected = True
+        except Exception as exc:
+            if is_interruption(exc, driver):
+                raise
+            raise self._failed(exc, "BEGIN")
+        self.doubt = False
+        return conn
+
     # -- beginning
+
+    def lend(self, depth: int) -> Lease:
+        """Return the lease, taken now if there is none; `depth` is as with `ready`."""
+        lease = self.lease
+        if lease is None:
+            if self.failure is not None:
+                raise self.lost()
+            self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
+        return lease
+
+    def lexicon(self, depth: int) -> Lexicon:
+        """Return the lexical rules that hold on the connection now, which is leased for that."""
+        self.lend(depth + 1)
+        found: Lexicon = self.source.driver.lexicon_of(self.conn())
+        return found
+
+    def scan(self, sql: str, parameters: Any, depth: int, own: bool = False) -> Statement:
+        """Return the scanned form of a text that depends on a mode of the server; `own`: its placeholders are the driver's."""
+        compiler = self.source.compiler.by(self.lexicon(depth + 1))
+        found: Statement = compiler.own(sql) if own else compiler(sql, parameters)
+        return found
 
     def ready(self, statement: Statement, levels: Sequence[Any], write: bool, depth: int = 4) -> None:
         """
@@ -130,13 +173,13 @@ class Link(Hold):
         """
         lease = self.lease
         if lease is None:
-            if self.failure is not None:
-                raise self.lost()
-            self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
+            lease = self.lend(depth + 1)
         elif self.doubt:  # an interrupt hit the last call, which may have been BEGIN
             raise self.lost()
-        if statement.commits:
-            self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
+        if statement.is_special:
+            if statement.commits:
+                self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
+            lease.is_marked = lease.is_marked or statement.leaves
         if not self.begun:
             self._begin(lease, write or statement.writes or not (levels[0].auto or self.modes[1]))
         elif not self.stands():
@@ -146,7 +189,7 @@ class Link(Hold):
         lease.statement = statement.sql
 
     def _check_implicit_commit(self, statement: Statement, explicit: bool) -> None:
-        if explicit or self.first_write or self.modes[1] or not self.source.driver.may_commit_implicitly:
+        if explicit or self.written or self.modes[1] or not self.source.driver.may_commit_implicitly:
             raise errors.ImplicitCommitError(
                 f'this database commits the transaction at "{shorten(statement.sql)}"; it was not sent: '
                 "commit first and run it outside a block, or use engine.execute()",
@@ -157,7 +200,7 @@ class Link(Hold):
         """Tell whether `statement`, which has run, ended the transaction by itself: the link stands as if unused."""
         if not statement.commits:
             return False
-        self.first_write, self.expected = None, False
+        self.written, self.expected = (), False
         return True
 
     def _begin(self, lease: Lease, write: bool) -> None:
@@ -188,120 +231,3 @@ class Link(Hold):
         self.doubt = False
         if self.source.listeners.told:
             self.source.listeners.tell(TransactionEvent(self.source.name, "begin"))
-
-    def _begin_now(self, conn: Any) -> None:
-        """Send a BEGIN that was to travel with the first statement, if there is one, because something else comes first."""
-        if self.pending:
-            self.expected = self.source.driver.begin(conn, None, False, False)
-            self.pending = False
-
-    # -- savepoints
-
-    def _speak(self, verb: str, name: str, depth: int) -> None:
-        """Say a savepoint's word (`savepoint`, `release` or `rollback_to`), after which `depth` of them are set."""
-        driver, conn = self.source.driver, self.conn()
-        self.doubt = True
-        try:
-            if self.limit is not None:
-                self.arm(conn)
-            self._begin_now(conn)
-            getattr(driver, verb)(conn, name)
-        except Exception as exc:
-            if is_interruption(exc, driver):
-                raise
-            raise self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
-        self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
-        self.doubt = False
-        if self.source.listeners.told:
-            self.source.listeners.tell(TransactionEvent(self.source.name, verb.replace("_", " "), name))
-
-    def release(self, level: int, name: str) -> None:
-        """Keep the work since the savepoint of `level` (1: the first nested one), if it was ever set."""
-        if self.depth >= level:
-            if not self.stands():
-                raise self.lost()
-            self._speak("release", name, level - 1)
-
-    def rollback_to(self, level: int, name: str) -> None:
-        """Undo the work since the savepoint of `level`, if it was set and the transaction still has it."""
-        if self.depth >= level:
-            status = self.status()
-            if status in (ACTIVE, INERROR, UNTOLD) and (self.failure is None or status == INERROR):
-                self._speak("rollback_to", name, level - 1)
-                self.failure = None
-            self.depth = level - 1
-
-    # -- ending
-
-    def commit(self) -> None:
-        """
-        Commit and give the connection back; whatever fails, the connection is given back or discarded.
-
-        Raises:
-            TransactionLostError: the server had hung up before COMMIT was sent, which its socket told.
-            CommitUnknownError: the connection was lost after COMMIT was sent.
-            Error: the database refused; nothing was committed.
-        """
-        if self.open_cursors:
-            self.close_open_cursors()
-        if self.begun and (self.expected or self.first_write or self.status() != IDLE):
-            driver, lease = self.source.driver, self.lease
-            conn = lease.conn if lease is not None else self.conn()
-            if lease is not None and lease.poll is not None and lease.poll(0) and driver.is_cut(conn):
-                self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
-                self.doubt = True  # so that nothing more is said on it
-                self.source.lender.suspect()
-                raise self.lost()
-            self.doubt = True
-            try:
-                if self.limit is not None:
-                    self.arm(conn)
-                driver.commit(conn)
-            except Exception as exc:
-                if is_interruption(exc, driver, values=False):
-                    raise
-                raise self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
-            self.doubt = False
-            if self.source.listeners.told:
-                self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
-        self.begun = False
-        self.give_back()
-
-    def _commit_failed(self, error: Error, exc: BaseException) -> Error:
-        if isinstance(error, (errors.DisconnectionError, errors.CommitUnknownError)):
-            self.source.lender.suspect()
-            unknown = errors.CommitUnknownError(
-                f"the connection was lost during COMMIT{self._on()}: nobody knows whether it happened; look before doing it again",
-                orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT",
-            )  # fmt: skip
-            unknown.__cause__ = exc
-            return unknown
-        self.doubt = False
-        return error
-
-    def undo(self) -> None:
-        """Roll back if there is anything to roll back, and give the connection back; errors after it is gone."""
-        try:
-            self.close_open_cursors()
-            if self.begun and not self.doubt and self.lease is not None and self.status() not in (IDLE, BROKEN):
-                self._send_rollback()
-            self.begun = False
-        except BaseException:
-            self.give_up()
-            raise
-        self.give_back()
-
-    def _send_rollback(self) -> None:
-        driver, conn = self.source.driver, self.conn()
-        self.doubt = True
-        try:
-            if self.limit is not None:
-                self.arm(conn)
-            driver.rollback(conn)
-        except Exception as exc:
-            if is_interruption(exc, driver):
-                raise
-            raise map_error(exc, driver, "ROLLBACK")
-        self.doubt = False
-        if self.source.listeners.told:
-            self.source.listeners.tell(TransactionEvent(self.source.name, "rollback"))

@@ -1,4 +1,4 @@
-"""What an option may be: a whole number, a number of seconds, something to call; else an ArgumentError that says so."""
+"""What an option may be (a number, seconds, an isolation level, something to call), and the ArgumentError that says so."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+
+ISOLATION_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+"""The SQL standard's levels, weakest first: one spelling for all databases."""
 
 
 def whole(name: str, value: int, least: int = 1) -> int:
@@ -45,6 +49,22 @@ def function(name: str, value: F) -> F:
     if not callable(value):
         raise ArgumentError(f"{name} is something to call, got {type(value).__name__}")
     return value
+
+
+def spelled(isolation_level: str | None) -> str | None:
+    """
+    Return an isolation level in the standard's spelling; case, `_` and `-` do not matter.
+
+    Raises:
+        ArgumentError: the standard has no such level; the text lists those there are.
+    """
+    if isolation_level is None:
+        return None
+    words = " ".join(str(isolation_level).upper().replace("_", " ").replace("-", " ").split())
+    if words not in ISOLATION_LEVELS:
+        hint = "; for statements outside a transaction use engine.execute()" if words == "AUTOCOMMIT" else ""
+        raise ArgumentError(f"unknown isolation level {isolation_level!r} (known: {', '.join(ISOLATION_LEVELS)}){hint}")
+    return words
 
 
 def _is_number(value: object) -> bool:

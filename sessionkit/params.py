@@ -5,43 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import ArgumentError, InvalidRequestError, shorten
+from .lexicon import Extent
+from .words import OPAQUE, is_writing, keywords, refuse_control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from ._typing import Rules
     from .lexicon import Lexicon
 
-NONE, NAMED, POSITIONAL = "none", "named", "positional"
+NONE, NAMED, POSITIONAL, OWN = "none", "named", "positional", "own"
+_BY_POSITION = (POSITIONAL, OWN)
 
-READING = frozenset(
-    [
-        "SELECT",
-        "VALUES",
-        "TABLE",
-        "SHOW",
-        "DESCRIBE",
-        "DESC",
-        "PRAGMA",
-        "SET",
-        "USE",
-        "HELP",
-        "LISTEN",
-        "UNLISTEN",
-        "FETCH",
-        "MOVE",
-        "CLOSE",
-    ]
-)
-"""First words of statements that leave the data as it is (SQL cannot tell what a called function does)."""
-WRITING = frozenset(["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE"])
-"""Words that make a WITH or EXPLAIN a writing statement."""
-
-_CONTROL = {
-    "COMMIT": "commit()", "END": "commit()", "ROLLBACK": "rollback()", "ABORT": "rollback()",
-    "BEGIN": "begin()", "START": "begin()", "SAVEPOINT": "begin_nested()", "RELEASE": "begin_nested()",
-}  # fmt: skip
 _BOUNDARY = frozenset(
     [
         "(",
@@ -86,31 +62,52 @@ class Slot:
         self.alone = False
 
 
+class NoRules:
+    """A server of which nothing is known: no statement commits by itself or leaves anything."""
+
+    def commits_implicitly(self, words: tuple[str, ...]) -> bool:
+        """Return False."""
+        return False
+
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+        """Return False."""
+        return False
+
+
 class Statement:
     """
     A scanned statement, ready to be bound to parameters again and again.
 
     `sql` is the program's text, `words` its first keywords in upper case, `writes` whether it changes data, `commits`
-    whether the server commits the open transaction at it, by itself. `static`
+    whether the server commits the open transaction at it, by itself, `leaves` whether it may leave something on the
+    connection after its transaction; `is_special` says that it commits or leaves. `is_opaque` says that what it runs
+    cannot be seen in its text. `static`
     is what `bind` returns when there is nothing to bind, else None; `shape` is a place for results to keep a Row class.
+    `is_unscanned` is True only for an Unscanned one.
     """
 
     __slots__ = (
-        "_count", "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "commits", "kind", "shape", "sql", "static",
-        "words", "writes",
+        "_count", "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "commits", "is_opaque", "is_special",
+        "is_unscanned", "kind", "leaves", "shape", "sql", "static", "words", "writes",
     )  # fmt: skip
 
-    def __init__(self, sql: str, kind: str, lexicon: Lexicon, commits: Callable[[tuple[str, ...]], bool]) -> None:
+    def __init__(self, sql: str, kind: str, lexicon: Lexicon, rules: Rules) -> None:
         self.sql = sql
         self.kind = kind
+        self.is_unscanned = False
         self._lexicon = lexicon
-        parts, self._slots, words = _scan(sql, kind, lexicon)
+        parts, self._slots, tokens = _scan(sql, kind, lexicon)
+        words = keywords(tokens)
+        refuse_control(words, tokens)
         self._plain, self._doubled = ([part[form] for part in parts] for form in (0, 1))
-        self.words = tuple(words[:3])
-        self.writes = _is_writing(words)
-        self.commits = self.writes and commits(self.words)
+        self.words = tuple(words[:4])
+        self.is_opaque = words[:1] in OPAQUE
+        self.writes = is_writing(words)
+        self.commits = self.writes and rules.commits_implicitly(self.words)
+        self.leaves = rules.leaves_state(tokens, sql)
+        self.is_special = self.commits or self.leaves
         self.shape: tuple[Any, Any] | None = None
-        self._names = frozenset(slot.key for slot in self._slots) if kind != POSITIONAL else frozenset()
+        self._names = frozenset(slot.key for slot in self._slots) if kind not in _BY_POSITION else frozenset()
         self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))
         nothing_to_bind = kind == NONE and not self._slots and self._fixed is not None
         self.static: tuple[str, None] | None = (str(self._fixed), None) if nothing_to_bind else None
@@ -135,6 +132,11 @@ class Statement:
         for slot, items in zip(self._slots, lists, strict=True):
             if not items:
                 self._check_empty(slot)
+            elif slot.negated and None in items:
+                raise ArgumentError(
+                    f"NOT IN (:*{slot.key}) got a list with None, and no row is NOT IN a list with NULL (SQL); leave None "
+                    "out, and say IS NOT NULL if that is meant"
+                )
         return self._render([len(items) for items in lists]), self._packed([item for items in lists for item in items])
 
     def bind_many(self, rows: list[Any]) -> tuple[str, list[Any]]:
@@ -149,19 +151,6 @@ class Statement:
         if self._count and set(map(type, rows)) == {tuple} and set(map(len, rows)) == {self._count}:
             return self._fixed, rows
         return self._fixed, [self.bind(row)[1] for row in rows]
-
-    def refuse_control(self) -> None:
-        """
-        Refuse COMMIT, ROLLBACK and their like.
-
-        Raises:
-            InvalidRequestError: the statement would change the transaction behind the session's back.
-        """
-        word = self.words[0] if self.words else ""
-        if word in _CONTROL and (word != "START" or self.words[1:2] == ("TRANSACTION",)):
-            raise InvalidRequestError(
-                f"{word} as a statement would change the transaction behind the session's back; call {_CONTROL[word]}"
-            )
 
     def _values(self, parameters: Any) -> Sequence[Any]:
         if self.kind == POSITIONAL:
@@ -215,6 +204,12 @@ class Statement:
         return values if type(values) in (list, tuple) else tuple(values)
 
     def _render(self, counts: Sequence[int]) -> str:
+        most = self._lexicon.max_parameters
+        if most and sum(counts) > most:
+            raise ArgumentError(
+                f"the statement has {sum(counts)} parameters, and this database takes {most} at most; send them in parts, or "
+                f'use executemany: "{shorten(self.sql)}"'
+            )
         parts = self._doubled if sum(counts) else self._plain  # without values the driver formats nothing
         text, number = [parts[0]], 0
         for part, count in zip(parts[1:], counts, strict=True):
@@ -233,17 +228,32 @@ class Statement:
 
 
 def _scan(sql: str, kind: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]], list[Slot], list[str]]:
-    """Cut `sql` at its placeholders; return the texts between (plain, with `%` doubled), the placeholders, the keywords."""
+    """
+    Cut `sql` at its placeholders; return the texts between (plain, with `%` doubled), the placeholders, the tokens.
+
+    The tokens are the significant ones, in upper case, a literal by its first character.
+
+    Raises:
+        InvalidRequestError: a second statement follows.
+    """
     parts = [("", "")]
     slots: list[Slot] = []
-    seen: list[str] = []  # significant tokens in upper case
+    seen: list[str] = []
+    extent, ended = Extent(lexicon), False
     for token, text in lexicon.tokens(sql):
         if token in ("space", "comment"):
             parts[-1] = _extended(parts[-1], token, text, lexicon)
             continue
+        if extent.ends_at(token, text):
+            ended = True
+        elif ended:
+            raise InvalidRequestError(
+                f'one call runs one statement, and another one follows after the ";" in "{shorten(sql)}"; it was not sent: '
+                "use script(), or one call for each"
+            )
         if seen and seen[-1] == ":*":
             slots[-1].alone = slots[-1].alone and text == ")"
-        if token == "name" and kind != POSITIONAL:
+        if token == "name" and kind not in _BY_POSITION:
             slots.append(_named_slot(text, seen))
         elif token == "mark" and kind == POSITIONAL:
             slots.append(Slot(len(slots)))
@@ -253,7 +263,7 @@ def _scan(sql: str, kind: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]],
             continue
         seen.append(":*" if slots[-1].expands else ":")
         parts.append(("", ""))
-    return parts, slots, [word for word in seen if word[0].isalpha() and len(word) > 1]
+    return parts, slots, seen
 
 
 def _extended(part: tuple[str, str], token: str, text: str, lexicon: Lexicon) -> tuple[str, str]:
@@ -289,14 +299,6 @@ def _is_negated(seen: list[str]) -> bool:
     return False
 
 
-def _is_writing(words: list[str]) -> bool:
-    if not words or words[0] in READING:
-        return False
-    if words[0] in ("WITH", "EXPLAIN"):
-        return not WRITING.isdisjoint(words)
-    return True
-
-
 def _as_list(slot: Slot, value: object) -> list[Any]:
     if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
         raise ArgumentError(f":*{slot.key} takes a list, tuple or set of values, got {type(value).__name__}")
@@ -326,42 +328,67 @@ def kind_of(parameters: object) -> str:
     )
 
 
+class Unscanned(Statement):
+    """A text with a backslash, whose meaning depends on a mode of the server: scanned when the connection is known."""
+
+    __slots__ = ()
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+        self.is_unscanned = True
+
+
 class Compiler:
     """
     Statements for one lexicon, scanned once and kept: at most `size` of them, then it starts over.
 
-    `commits` tells of a statement's first words whether the server commits at it by itself.
+    `rules` says what else is known of the server's statements.
     """
 
-    __slots__ = ("_commits", "_known", "lexicon", "size")
+    __slots__ = ("_known", "_others", "_rules", "lexicon", "size")
 
-    def __init__(
-        self, lexicon: Lexicon, commits: Callable[[tuple[str, ...]], bool] = lambda words: False, size: int = 512
-    ) -> None:
+    def __init__(self, lexicon: Lexicon, rules: Rules | None = None, size: int = 512) -> None:
         self.lexicon = lexicon
-        self._commits = commits
+        self._rules = rules or NoRules()
         self.size = size
-        self._known: dict[str, dict[str, Statement]] = {NONE: {}, NAMED: {}, POSITIONAL: {}}
+        self._known: dict[str, dict[str, Statement]] = {NONE: {}, NAMED: {}, POSITIONAL: {}, OWN: {}}
+        self._others: dict[Lexicon, Compiler] = {}
 
     def __call__(self, sql: str, parameters: object) -> Statement:
         """
-        Return the scanned form of `sql` for parameters of this kind.
+        Return the scanned form of `sql` for parameters of this kind; an Unscanned one where a mode of the server matters.
 
         Raises:
             ArgumentError: `sql` is no string, or the parameters are of no kind known.
-            InvalidRequestError: it is COMMIT or another word that only the session may speak.
+            InvalidRequestError: it is COMMIT or another word that only the session may speak, or a second statement follows.
         """
         kind = NONE if parameters is None else POSITIONAL if type(parameters) is tuple else kind_of(parameters)
         try:
             return self._known[kind][sql]
         except (KeyError, TypeError):  # new, or unhashable and so no string
             pass
+        return self._compiled(sql, kind)
+
+    def own(self, sql: str) -> Statement:
+        """Return the scanned form of a statement whose placeholders are the driver's own; errors as above."""
+        return self._known[OWN].get(sql) or self._compiled(sql, OWN)
+
+    def by(self, lexicon: Lexicon) -> Compiler:
+        """Return the compiler for the same server in another mode, in which every text can be scanned."""
+        found = self._others.get(lexicon)
+        if found is None:
+            found = self._others[lexicon] = Compiler(lexicon.but(has_modes=False), self._rules, self.size)
+        return found
+
+    def _compiled(self, sql: str, kind: str) -> Statement:
         if not isinstance(sql, str):
             raise ArgumentError(f"a statement is a string of SQL, got {type(sql).__name__}")
         known = self._known[kind]
         if len(known) >= self.size:
             known.clear()
-        statement = Statement(sql, kind, self.lexicon, self._commits)
-        statement.refuse_control()
+        if self.lexicon.has_modes and "\\" in sql:
+            statement: Statement = Unscanned(sql)
+        else:
+            statement = Statement(sql, kind, self.lexicon, self._rules)
         known[sql] = statement
         return statement

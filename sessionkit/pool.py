@@ -35,7 +35,8 @@ class Pool(Exchange):
     Lend at most `size` connections, opened when needed, served in order of asking. Lives as long as the program.
 
     `connect()` opens one and `close(conn)` closes it; `clean(conn)` makes one that comes home idle and empty
-    or returns False; `fileno(conn)` is the socket to poll, or None; `ping(conn)` raises when it is dead.
+    or returns False, and so does `reset(conn, raw)` after that where the borrower marked the lease, because something may be
+    left on it (`raw`: anything). `fileno(conn)` is the socket to poll, or None; `ping(conn)` raises when it is dead.
     `recycle` and `idle` are the seconds after which a connection is too old, or has idled too long (None: never).
     `is_outage(exc)` tells whether a failed connect may succeed a little later: then attempts are spaced out, for all
     callers together, and once the pool has been connected they go on until the caller's timeout. A lease held for
@@ -48,6 +49,7 @@ class Pool(Exchange):
         *,
         close: Callable[[Any], object],
         clean: Callable[[Any], bool] = lambda conn: True,
+        reset: Callable[[Any, bool], bool] = lambda conn, raw: False,
         fileno: Callable[[Any], int | None] = lambda conn: None,
         ping: Callable[[Any], object] = lambda conn: None,
         size: int = 5,
@@ -66,6 +68,7 @@ class Pool(Exchange):
         self._closed = False
         self._hold_warning = seconds_or_never("hold_warning", hold_warning)
         self._sleep = sleep
+        self._reset = reset
         life = seconds_or_never("pool_recycle", recycle)
         self._keeper = Keeper(connect, close, clean, fileno, ping, life, idle, is_outage, clock)
         self._fill()
@@ -137,13 +140,23 @@ class Pool(Exchange):
         slot.holder = slot.statement = None
         slot.in_transaction = keep = False
         try:
-            keep = slot.generation == keeper.generation and now < slot.expires and clean(slot.conn)
+            if slot.is_marked or slot.is_raw:
+                keep = slot.generation == keeper.generation and now < slot.expires and self._without_state(slot)
+            else:
+                keep = slot.generation == keeper.generation and now < slot.expires and clean(slot.conn)
         except Exception as exc:
             keeper.log_unclean(exc)
         finally:
             if not keep:
                 keeper.empty(slot)
             self._put_back(slot, now)
+
+    def _without_state(self, slot: Slot) -> bool:
+        """Take off what a borrower may have left on a connection; its marks go last, so an interrupt leaves them."""
+        if not (self._keeper.clean(slot.conn) and self._reset(slot.conn, slot.is_raw)):
+            return False
+        slot.is_marked = slot.is_raw = False
+        return True
 
     def discard(self, slot: Slot) -> None:
         """Close a lent connection, and give its place back empty; errors as with `checkin`."""

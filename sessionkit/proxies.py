@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .guard import Guard
     from .link import Link
 
-    Acquire = Callable[[str | None, bool], Link]
+    Opened = Callable[[Any, Callable[[Any, Any], object]], tuple[Link, Any]]
+    """Runs a statement with a new cursor of the driver; what it runs it in, and that cursor, open."""
 
 
 class ConnectionProxy:
@@ -26,37 +27,46 @@ class ConnectionProxy:
     `commit` and `rollback` are the session's own; `close` only lets go of this stand-in.
     """
 
-    def __init__(self, link: Link, session: Any, guard: Guard) -> None:
+    def __init__(self, link: Link, session: Any, opened: Opened, guard: Guard) -> None:
         self._link: Link | None = link
         self._lease = link.lease
         self._session = session
+        self._opened = opened
         self._guard = guard
 
     @property
     def driver_connection(self) -> Any:
-        """The driver's own connection. What is done to it directly is not watched over."""
-        return self._live(None, False).conn()
+        """
+        The driver's own connection. What is done to it directly is not watched over, so it is closed when it comes home.
+        """
+        with self._guard:
+            return self._live().hand_out()
 
     def cursor(self) -> CursorProxy:
         """Return a cursor that takes SQL and parameters in the driver's own paramstyle."""
-        self._live(None, False)
-        return CursorProxy(self._live, self._guard)
+        self._live()
+
+        def opened(operation: Any, run: Callable[[Any, Any], object]) -> tuple[Link, Any]:
+            self._live()
+            return self._opened(operation, run)
+
+        return CursorProxy(opened, self._guard)
 
     def commit(self) -> None:
         """Commit the session."""
-        self._live(None, False)
+        self._live()
         self._session.commit()
 
     def rollback(self) -> None:
         """Roll the session back."""
-        self._live(None, False)
+        self._live()
         self._session.rollback()
 
     def close(self) -> None:
         """Let go; the session keeps its connection until its transaction ends."""
         self._link = None
 
-    def _live(self, sql: str | None, write: bool) -> Link:
+    def _live(self) -> Link:
         link = self._link
         if link is None or link.lease is None or link.lease is not self._lease:
             raise InvalidRequestError(
@@ -79,8 +89,8 @@ class CursorProxy:
 
     arraysize = 1
 
-    def __init__(self, acquire: Acquire, guard: Guard) -> None:
-        self._acquire = acquire
+    def __init__(self, opened: Opened, guard: Guard) -> None:
+        self._opened = opened
         self._guard = guard
         self._link: Link | None = None
         self._cursor: Any = None
@@ -99,8 +109,7 @@ class CursorProxy:
         with self._guard:
             self._check_open()
             self._end()
-            link = self._link = self._acquire(operation, True)
-            self._cursor = link.open_cursor(operation, run)
+            self._link, self._cursor = self._opened(operation, run)
         return self
 
     @property

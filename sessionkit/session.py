@@ -8,12 +8,11 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 from .aftermath import note
-from .drivers.base import spelled
 from .errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from .given import Given
 from .lease import caller, place
 from .level import NO_MODES
-from .options import function, limit
+from .options import function, limit, spelled
 from .statements import Statements, given_source
 from .transaction import Stack
 
@@ -66,7 +65,7 @@ class Session(Statements):
             self._defaults = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout))
         self._close_resets_only = close_resets_only
         self._closed = False
-        self._info = info
+        self._info = None if info is None else dict(info)
         frame = caller(_getframe(1))
         self._holder = (id(self), frame.f_code, frame.f_lasti)
 
@@ -166,24 +165,28 @@ class Session(Statements):
             return
         with self._guard:
             dropped = self._dropped_work()
-            self._way_out(final=True)
-        _warn(dropped)
+            kept = self._way_out(final=True)
+        _warn(dropped, kept)
 
     def reset(self) -> None:
         """As `close()`, but the session stays usable whatever `close_resets_only` says, and dropped writes are no surprise."""
         with self._guard:
             self._check_usable()
-            self._way_out()
+            kept = self._way_out()
+        _warn(None, kept)
 
     def invalidate(self) -> None:
         """As `close()`, but the connections are closed and not pooled, with no round trip; dropped writes are no surprise."""
         with self._guard:
-            self._way_out(discard=True, final=True)
+            kept = self._way_out(discard=True, final=True)
+        _warn(None, kept)
 
-    def _way_out(self, *, discard: bool = False, final: bool = False) -> None:
+    def _way_out(
+        self, *, discard: bool = False, final: bool = False, because: BaseException | None = None
+    ) -> tuple[str, ...]:
         try:
             self._stack.forget()
-            self._stack.drop(discard=discard)
+            return self._stack.drop(discard=discard, because=because)
         finally:
             if final and not self._close_resets_only:
                 self._closed = True
@@ -216,14 +219,15 @@ class Session(Statements):
             return
         with self._guard:
             dropped = self._dropped_work()
+            kept: tuple[str, ...] = ()
             try:
-                self._way_out(final=True)
+                kept = self._way_out(final=True, because=exc)
             except Exception as failed:  # of a hook: the exception in flight is the one that comes out
                 if exc is None:
                     raise
                 note(exc, failed)
         if exc is None:
-            _warn(dropped)
+            _warn(dropped, kept)
 
     # -- state
 
@@ -294,18 +298,17 @@ class Session(Statements):
         return f"<Session: {state}, {len(self._identity)} objects>"
 
 
-def _warn(first_write: str | None) -> None:
-    """Say that close() dropped writes: after it is done, because a warning may be turned into an error."""
-    if first_write is None:
+def _warn(first_write: str | None, kept: tuple[str, ...]) -> None:
+    """Say that close() dropped writes, or could not: after it is done, because a warning may be turned into an error."""
+    if first_write is None and not kept:
         return
     import warnings
 
-    warnings.warn(
-        f'the session was closed with writes that nobody committed, the first being "{shorten(first_write)}"; '
-        "they are rolled back: commit(), or use begin(); or say rollback() or reset() to drop them",
-        UncommittedWorkWarning,
-        stacklevel=3,
+    text = "; ".join(kept) or (
+        f'the session was closed with writes that nobody committed, the first being "{shorten(first_write or "")}"; '
+        "they are rolled back: commit(), or use begin(); or say rollback() or reset() to drop them"
     )
+    warnings.warn(text, UncommittedWorkWarning, stacklevel=3)
 
 
 def _abandon(stack: Stack, made: str) -> None:
@@ -319,7 +322,8 @@ def _abandon(stack: Stack, made: str) -> None:
     if not held:  # no connection could be had
         return
     warnings.warn(
-        f"a session made at {made} was never closed; its connection was closed and its work undone: use 'with', or close()",
+        f"a session made at {made} was never closed; its connection was closed and what it had not committed is undone: "
+        "use 'with', or close()",
         ResourceWarning,
         stacklevel=3,
     )

@@ -10,7 +10,7 @@ from .entities import declared
 from .errors import ArgumentError, InvalidRequestError, SessionClosedError
 from .given import Given
 from .identity import IdentityMap
-from .lexicon import split
+from .lexicon import cut
 from .link import Link
 from .objects import Objects
 from .proxies import ConnectionProxy, CursorProxy
@@ -77,10 +77,14 @@ class Statements:
                 self._ensure_begun()
                 return Result((None, None, 0, None), source.compile(statement, None))
             compiled = source.compile(statement, rows[0])
+            if compiled.is_unscanned:
+                compiled = self._link(source).scan(statement, rows[0], 3)
             text, bound = compiled.bind_many(rows)
             link = self._ready(source, compiled)
-            fetched = link.execute(compiled, text, bound, many=True)
-            return self._ended(link, compiled, Result(fetched, compiled))
+            result: Result[Row] = Result(link.execute(compiled, text, bound, many=True), compiled)
+            if compiled.commits:
+                self._end_committed(link, compiled)
+            return result
 
     def query(
         self, target: Callable[..., T], statement: str, parameters: Parameters = None, *, bind: str | None = None
@@ -107,8 +111,12 @@ class Statements:
         """Run the statements of a script one by one, inside the current transaction."""
         with self._guard:
             source = self._source(bind)
-            for statement in split(text, source.driver.lexicon):
-                self._run(source, statement, None)
+            has_modes, at = source.compiler.lexicon.has_modes and "\\" in text, 0
+            while at < len(text):  # a statement may change the mode by which the next one is scanned
+                lexicon = self._link(source).lexicon(3) if has_modes else source.compiler.lexicon
+                statement, at = cut(text, lexicon, at)
+                if statement:
+                    self._run(source, statement, None)
 
     # -- entities
 
@@ -202,19 +210,37 @@ class Statements:
         with self._guard:
             source = self._source(bind)
             link = self._ready(source, source.compile(_READING, None))
-            return ConnectionProxy(link, self, self._guard)
+            return ConnectionProxy(link, self, self._opened_by(source), self._guard)
 
     def cursor(self, *, bind: str | None = None) -> CursorProxy:
         """Return a DB-API cursor that works in this session's transaction; no connection is taken before it is used."""
         self._check_usable()
 
-        def acquire(operation: str | None, write: bool) -> Link:
-            source = self._source(bind)
-            return self._ready(source, source.compile(operation, ()))
+        def opened(operation: Any, run: Callable[[Any, Any], object]) -> tuple[Link, Any]:
+            return self._opened_by(self._source(bind))(operation, run)
 
-        return CursorProxy(acquire, self._guard)
+        return CursorProxy(opened, self._guard)
 
     # -- inside
+
+    def _opened_by(self, source: Source) -> Callable[[Any, Callable[[Any, Any], object]], tuple[Link, Any]]:
+        """Return the function that runs a client's statement, by the rules of `execute`, and returns its open cursor."""
+
+        def opened(operation: Any, run: Callable[[Any, Any], object]) -> tuple[Link, Any]:
+            if not isinstance(operation, str):
+                link = self._link(source)
+                link.lend(2)
+                operation = source.driver.text(link.conn(), operation)
+            compiled = source.compiler.own(operation)
+            if compiled.is_unscanned:
+                compiled = self._link(source).scan(operation, None, 3, own=True)
+            link = self._ready(source, compiled)
+            cursor = link.open_cursor(compiled, run)
+            if compiled.commits:
+                self._end_committed(link, compiled)
+            return link, cursor
+
+        return opened
 
     @property
     def _identity(self) -> IdentityMap:
@@ -230,10 +256,14 @@ class Statements:
         """Run one statement in the transaction: the one way that all of them take."""
         compiler = source.compile  # an attribute that is called: quicker by its own name
         compiled: Statement = compiler(sql, parameters)
+        if compiled.is_unscanned:
+            compiled = self._link(source).scan(sql, parameters, 5)
         text, bound = compiled.static or compiled.bind(parameters)
         link = self._ready(source, compiled, lock, 5)
         result: Result[Any] = Result(link.execute(compiled, text, bound), compiled)
-        return self._ended(link, compiled, result) if compiled.commits else result
+        if compiled.commits:
+            self._end_committed(link, compiled)
+        return result
 
     def _ready(self, source: Source, compiled: Statement, lock: bool = False, depth: int = 4) -> Link:
         stack = self._stack
@@ -246,11 +276,20 @@ class Statements:
         link.ready(compiled, levels, lock, depth)
         return link
 
-    def _ended(self, link: Link, compiled: Statement, result: Result[Any]) -> Result[Any]:
-        """A statement has run; where it committed by itself, the session stands as before its first statement."""
+    def _link(self, source: Source) -> Link:
+        """Return what the transaction, which begins if need be, holds of a database."""
+        stack = self._stack
+        if not stack.levels or stack.ending or stack.orphans:
+            self._ensure_begun()
+        link: Link | None = stack.links.get(source)
+        if link is None:
+            link = stack.links[source] = Link(source, self._holder, stack.levels[0].modes)
+        return link
+
+    def _end_committed(self, link: Link, compiled: Statement) -> None:
+        """A statement has run that committed by itself: the session stands as before its first statement."""
         if link.after_implicit_commit(compiled) and len(self._stack.links) == 1:
             self._stack.commit_all(self._stack.levels[0])
-        return result
 
     def _source(self, name: str | None, target: object = None) -> Source:
         if name is None and target is not None:

@@ -7,7 +7,7 @@ from weakref import ref
 
 from . import errors
 from .aftermath import note, quieten, raise_first, run_hooks
-from .errors import InvalidRequestError, TransactionLostError
+from .errors import InvalidRequestError, Rollback, RollbackIncompleteError, TransactionLostError
 from .guard import Guard
 from .level import COMMITTED, LOST, NO_MODES, OPEN, ROLLED_BACK, UNKNOWN, Transaction, filled
 
@@ -134,10 +134,18 @@ class Stack:
 
     def _release(self, level: Transaction) -> None:
         number = len(self.levels) - 1
+        having = [link for link in self.links.values() if link.depth >= number]
         try:
-            for link in self.links.values():
+            for link in having:
                 link.release(number, level.name)
         except BaseException as exc:
+            for link in having:
+                if link.depth < number:  # it cannot undo any more what it has released
+                    link.doom(
+                        exc
+                        if isinstance(exc, errors.Error)
+                        else errors.OperationalError("releasing a savepoint on several databases was interrupted")
+                    )
             self._undo_level(level, exc)
             raise
         parent = self.levels[-2]
@@ -190,19 +198,21 @@ class Stack:
         except BaseException as exc:
             self._drop_because(exc, LOST if isinstance(exc, TransactionLostError) else ROLLED_BACK)
             raise
-        self.ending = UNKNOWN
-        for link in links.values() if len(links) == 1 else self._by_risk():
-            try:
-                link.commit()
-            except BaseException as exc:
-                self._commit_stopped(exc, link)
-                raise
-        links.clear()
-        if self.expire:
-            self.forget()
-        root.status = COMMITTED
-        self.levels = ()
-        self.ending = None
+        current: Any = None
+        try:
+            self.ending = UNKNOWN
+            for current in links.values() if len(links) == 1 else self._by_risk():
+                current.commit()
+            self.ending = COMMITTED
+            links.clear()
+            if self.expire:
+                self.forget()
+            root.status = COMMITTED
+            self.levels = ()
+            self.ending = None
+        except BaseException as exc:
+            self._commit_stopped(exc, current)
+            raise
         if root.commit_hooks or self.owed:
             hooks, self.owed = root.commit_hooks + self.owed, ()
             run_hooks(hooks)
@@ -215,13 +225,21 @@ class Stack:
         return sorted(self.links.values(), key=lambda link: link.first_write is None)
 
     def _commit_stopped(self, exc: BaseException, link: Any) -> None:
-        """COMMIT failed on one of the databases: undo what can be, and say what cannot."""
+        """COMMIT failed, or was interrupted, on one of the databases: undo what can be, and say what cannot."""
+        if self.ending != UNKNOWN or link is None:  # an interrupt hit before the first COMMIT, or after the last
+            self._drop_because(exc, COMMITTED if self.ending == COMMITTED else ROLLED_BACK)
+            return
         failed = link.source.name
         others = [other for other in self.links.values() if other is not link]
         committed = [other.source.name for other in others if other.lease is None]  # its connection is back
         rest = [other.source.name for other in others if other.lease is not None]
         unknown = isinstance(exc, errors.CommitUnknownError) or not isinstance(exc, errors.Error)
         self._drop_because(exc, UNKNOWN if unknown or committed else ROLLED_BACK)
+        if not isinstance(exc, errors.Error):
+            exc.add_note(
+                f"COMMIT was under way{' on ' + failed if failed else ''}: whether it happened is not known"
+                + (f"; committed on {', '.join(committed)}" if committed else "")
+            )
         if committed and isinstance(exc, errors.Error):
             known = "may have committed" if unknown else "did not"
             raise errors.PartialCommitError(
@@ -237,27 +255,39 @@ class Stack:
         except Exception as failed:
             note(exc, failed)
 
-    def drop(self, *, raising: bool = False, discard: bool = False, outcome: str | None = None) -> None:
+    def drop(
+        self,
+        *,
+        raising: bool = False,
+        discard: bool = False,
+        outcome: str | None = None,
+        because: BaseException | None = None,
+    ) -> tuple[str, ...]:
         """
         The one way out: forget, give every connection back clean or discard it, end the levels, run the hooks.
 
-        All of it happens, whatever fails. Failures of ROLLBACK are raised with `raising`, else logged; an
-        interrupt and the errors of hooks come out in any case. `discard` closes the connections unasked.
+        All of it happens, whatever fails. Failures of ROLLBACK are raised with `raising`, else logged, and become notes on
+        `because`, the exception in flight; an interrupt and the errors of hooks come out in any case. `discard` closes the
+        connections unasked. Returns what there is to say, where it was not raised, of work that may be kept all the same.
         """
         if not (self.levels or self.links):
-            return
+            return ()
         outcome = self.ending = outcome or self.ending or ROLLED_BACK
         self.forget()
         failures: list[BaseException] = []
+        kept: tuple[str, ...] = ()
         try:
-            self._let_go(discard, failures)
+            if self._let_go(discard, failures):
+                outcome = self.ending = LOST if outcome == ROLLED_BACK else outcome
+                for level in self.levels:  # nobody knows whether the work is kept
+                    level.rollback_hooks = level.undo = self.owed = ()
             hooks: tuple[Hook, ...] = ()
             if outcome in (ROLLED_BACK, LOST):  # the work is not kept, whoever undid it
                 for level in reversed(self.levels):
                     _run_undo(level)
                 hooks = tuple(hook for level in self.levels for hook in level.rollback_hooks) + self.owed
             if not raising:
-                quieten(failures)
+                kept = quieten(failures, because)
             try:
                 self._finish(outcome, hooks)
             except BaseException as exc:
@@ -265,20 +295,21 @@ class Stack:
             raise_first(failures)
         finally:
             failures.clear()  # as above
+        return kept
 
-    def _let_go(self, discard: bool, failures: list[BaseException]) -> None:
-        """Give every connection back, or discard it; what fails is collected."""
+    def _let_go(self, discard: bool, failures: list[BaseException]) -> bool:
+        """Give every connection back, or discard it; what fails is collected. Return whether a transaction was gone before."""
+        gone = False
         while self.links:
             source, link = next(reversed(self.links.items()))
             try:
-                if discard:
-                    link.give_up()
-                else:
-                    link.undo()
+                link.undo(discard)
             except BaseException as exc:
                 failures.append(exc)
+            gone = gone or link.is_gone
             link.failure = None  # whose traceback has frames in which the link is
             del self.links[source]
+        return gone
 
     def _finish(self, outcome: str, hooks: tuple[Hook, ...]) -> None:
         """End the levels, then run the hooks: the connections are back and the session is idle."""
@@ -322,7 +353,15 @@ class Stack:
         if level.status != OPEN or self.ending:
             self._disown(level)
             return
-        self._undo_level(level, exc)
+        if not isinstance(exc, Rollback):
+            self._undo_level(level, exc)
+            return
+        try:
+            self.rollback(level)
+        except (TransactionLostError, RollbackIncompleteError):  # what the block says is undone may be kept
+            raise
+        except Exception as failed:
+            note(exc, failed)
 
     def _disown(self, level: Transaction) -> None:
         self.orphans = tuple(orphan for orphan in self.orphans if orphan is not level)

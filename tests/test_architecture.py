@@ -18,12 +18,12 @@ PACKAGE = Path(sessionkit.__file__).parent
 FLOORS: list[list[list[str]]] = [
     [["_typing", "errors", "lexicon", "options"]],
     [
-        ["url"], ["params"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
+        ["url"], ["words", "params"], ["limits"], ["errnos"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
         ["lease", "keeper"],
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],
-        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "link", "proxies"], ["given"],
+        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "ending", "link", "proxies"], ["given"],
         ["level", "transaction"],
     ],
     [["statements", "session", "settle", "runs", "engine", "registry"]],
@@ -135,6 +135,7 @@ PUBLIC = [
     "Result",
     "Retry",
     "Rollback",
+    "RollbackIncompleteError",
     "Row",
     "SerializationError",
     "Session",
@@ -172,7 +173,7 @@ def test_every_public_thing_says_what_it_does() -> None:
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
         and not _is_protocol_stub(node)
-        and node.name not in ("declare", "build", "line", "cells", "remove", "acquire", "decorate", "call", "work")
+        and node.name not in ("declare", "build", "line", "cells", "remove", "acquire", "decorate", "call", "work", "opened")
     ]
     assert bare == []
 

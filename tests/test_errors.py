@@ -187,7 +187,7 @@ def test_nobody_listens(url: str) -> None:
 
 def test_postgres_a_read_only_answer_replaces_the_connections(postgres: Database) -> None:
     """After a failover the old writer answers read-only on a live connection: it is not lent again."""
-    engine = postgres.engine(pool_size=1)
+    engine = postgres.engine(pool_size=1, keep_state=True)
     engine.execute("set default_transaction_read_only = on")
     with pytest.raises(errors.ReadOnlyError), engine.begin() as session:
         put(session, "a")

@@ -17,7 +17,7 @@ from sessionkit.params import Compiler
 if TYPE_CHECKING:
     from .conftest import Database
 
-POSTGRES, MYSQL, SQLITE = (known()[name].lexicon for name in ("psycopg", "pymysql", "sqlite3"))
+POSTGRES, MYSQL, SQLITE = (known()[name].lexicon.but(has_modes=False) for name in ("psycopg", "pymysql", "sqlite3"))
 STYLES = {
     "qmark": ("?", False), "format": ("%s", False), "numeric": (":1", False), "named": (":p1", True), "pyformat": ("%(p1)s", True),
 }  # fmt: skip

@@ -207,14 +207,6 @@ def test_a_transaction_ended_behind_the_back(postgres: Database, engine: Engine)
     assert postgres.names() == ["x"]
 
 
-def test_a_first_statement_that_is_a_script_of_its_own(engine: Engine) -> None:
-    """Its first result counts, as it does elsewhere; all of it is inside the transaction."""
-    session = engine.session()
-    assert session.execute("select 1; insert into item (name, price) values ('x', 1)").scalar() == 1
-    session.rollback()
-    assert engine.execute("select count(*) from item").scalar() == 0
-
-
 @pytest.mark.parametrize(("sql", "parameters"), FIRST)
 @pytest.mark.parametrize("autocommit", [False, True])
 def test_a_given_connection_in_a_transaction(postgres: Database, sql: str, parameters: Any, autocommit: bool) -> None:

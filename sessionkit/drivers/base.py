@@ -10,11 +10,12 @@ from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..options import ISOLATION_LEVELS
 from ..sqlstates import SQLSTATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
     from typing import Any, ClassVar
 
@@ -33,9 +34,6 @@ __all__ = [
     "Driver",
 ]
 
-ISOLATION_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-"""The SQL standard's levels, weakest first: one spelling for all databases."""
-
 GRACE = 0.2
 """Seconds that a client waits beyond the server's own limit, so that the server's better answer comes first."""
 CONNECTING = 10
@@ -48,24 +46,6 @@ _PEP249: dict[str, type[errors.Error]] = {
         errors.IntegrityError, errors.InternalError, errors.ProgrammingError, errors.NotSupportedError, errors.Error,
     )
 }  # fmt: skip
-
-
-def spelled(isolation_level: str | None) -> str | None:
-    """
-    Return an isolation level in the standard's spelling; case, `_` and `-` do not matter.
-
-    Raises:
-        ArgumentError: the standard has no such level; the text lists those there are.
-    """
-    if isolation_level is None:
-        return None
-    words = " ".join(str(isolation_level).upper().replace("_", " ").replace("-", " ").split())
-    if words not in ISOLATION_LEVELS:
-        hint = "; for statements outside a transaction use engine.execute()" if words == "AUTOCOMMIT" else ""
-        raise errors.ArgumentError(
-            f"unknown isolation level {isolation_level!r} (known: {', '.join(ISOLATION_LEVELS)}){hint}"
-        )
-    return words
 
 
 class Driver:
@@ -97,6 +77,10 @@ class Driver:
     """Whether a BEGIN without modes can travel with the first statement, by `fetch_first`."""
     limits_locally: ClassVar[bool] = False
     """Whether the limit that `begin_limited` sets ends with its transaction; else `limit_server` takes it back."""
+    untold_is_not_the_same: ClassVar[bool] = False
+    """Whether UNTOLD after ACTIVE means that the transaction that was ACTIVE has ended (another may have begun)."""
+    may_keep: ClassVar[bool] = False
+    """Whether a rollback may leave something (tables without transactions), and IDLE does not say that nothing was written."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
     spellings: ClassVar[tuple[str, ...]] = ()
@@ -202,7 +186,36 @@ class Driver:
         self.rollback(conn)
         return self.status(conn) in (IDLE, UNTOLD)
 
+    def reset(self, conn: Any) -> bool:
+        """
+        Make an idle connection as a new one is: settings, variables, temporary tables, locks. False: close it instead.
+
+        The engine then does again what it does to a new connection.
+        """
+        return False
+
+    def make_like(self, conn: Any, like: Any) -> None:
+        """Undo what was left on a connection that cannot be replaced, as far as it is known; `like` is a new one."""
+
+    def lexicon_of(self, conn: Any) -> Lexicon:
+        """Return the lexical rules that hold on a connection now, without a round trip: for a lexicon that `has_modes`."""
+        return self.lexicon
+
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+        """
+        Tell whether a statement may leave something on the connection that outlives its transaction.
+
+        `tokens` are its significant tokens in upper case, a literal or quoted name by its first character.
+        """
+        return tokens[:1] == ["SET"] and tokens[1:2] not in (["LOCAL"], ["TRANSACTION"])
+
     # -- statements
+
+    def text(self, conn: Any, operation: Any) -> str:
+        """Return a statement that a client gave to a cursor as text; some drivers take other things too."""
+        if isinstance(operation, (bytes, bytearray)):
+            return operation.decode()
+        return operation  # type: ignore[no-any-return]  # the compiler refuses what is no string
 
     def cursor(self, conn: Any) -> Any:
         """Return a cursor that yields plain tuples."""
@@ -294,13 +307,22 @@ class Driver:
     def restore(self, conn: Any) -> None:
         """Undo what `begin` set for a read-only or isolated transaction, where it outlives the transaction."""
 
+    def begin_visibly(self, conn: Any) -> bool:
+        """Make the status say ACTIVE until the transaction ends, though nothing has run yet; False where that cannot be."""
+        return False
+
     def commit(self, conn: Any) -> None:
         """Commit, and raise when nothing was committed."""
         conn.commit()
 
-    def rollback(self, conn: Any) -> None:
-        """Roll back."""
+    def rollback(self, conn: Any) -> bool:
+        """Roll back; return True when the server said that it kept something (tables without transactions)."""
         conn.rollback()
+        return False
+
+    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
+        """Return which tables that these statements wrote to have no transactions, after a rollback that kept something."""
+        return []
 
     def savepoint(self, conn: Any, name: str) -> None:
         """Set a savepoint."""
@@ -310,10 +332,11 @@ class Driver:
         """Release a savepoint, keeping its work."""
         self.run(conn, f"RELEASE SAVEPOINT {name}")
 
-    def rollback_to(self, conn: Any, name: str) -> None:
-        """Undo back to a savepoint, and release it."""
+    def rollback_to(self, conn: Any, name: str) -> bool:
+        """Undo back to a savepoint, and release it; return what `rollback` returns."""
         self.run(conn, f"ROLLBACK TO SAVEPOINT {name}")
         self.run(conn, f"RELEASE SAVEPOINT {name}")
+        return False
 
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""

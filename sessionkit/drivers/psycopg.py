@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
 from functools import cache
 from time import monotonic
 
 from .. import errors
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..limits import Waiting
+from ..words import leaves_on_postgresql
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..url import URL
@@ -23,7 +24,7 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 CANCELLING = 0.15
 """Seconds for asking a server that did not answer in time to stop what it does."""
-# classes whose primary message names objects of the schema and never a value (details are never shown)
+# classes whose primary message never has a value
 _VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")
 # all failures to connect come without SQLSTATE (FATAL in the server's text): judged by text, in libpq's English
 _CONNECTING: tuple[tuple[str, type[errors.Error], str], ...] = (
@@ -52,7 +53,7 @@ class Psycopg(Driver):
     extra = "postgres"
     spellings = ("psycopg", "psycopg3", "psycopg_binary")
     autocommit = True
-    lexicon = Lexicon("format", dollar=True, nested=True)
+    lexicon = Lexicon("format", dollar=True, nested=True, has_modes=True, max_parameters=65535)
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     begins_with_first = True
@@ -117,7 +118,25 @@ class Psycopg(Driver):
         """An empty query is the cheapest round trip."""
         conn.execute("")
 
+    def reset(self, conn: Any) -> bool:
+        """DISCARD ALL: settings, prepared names, temporary tables, advisory locks, LISTEN, cursors; one round trip."""
+        self.run(conn, "DISCARD ALL")
+        return True
+
+    def lexicon_of(self, conn: Any) -> Lexicon:
+        """The server tells each change of `standard_conforming_strings`; off, a backslash escapes in `'…'`."""
+        told = b"" if conn.closed else conn.pgconn.parameter_status(b"standard_conforming_strings")
+        return _BACKSLASH if told == b"off" else self.lexicon
+
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+        """What DISCARD ALL undoes."""
+        return leaves_on_postgresql(tokens, sql)
+
     # -- statements
+
+    def text(self, conn: Any, operation: Any) -> str:
+        """psycopg takes bytes, and its own composed SQL."""
+        return operation.as_string(conn) if hasattr(operation, "as_string") else super().text(conn, operation)
 
     def cursor(self, conn: Any) -> Any:
         """Return a client cursor that yields tuples, whatever the connection's factories."""
@@ -178,9 +197,14 @@ class Psycopg(Driver):
         self.run(conn, _begin_words(isolation_level, read_only))
         return True
 
-    def rollback_to(self, conn: Any, name: str) -> None:
+    def begin_visibly(self, conn: Any) -> bool:
+        """By `begin`."""
+        return True
+
+    def rollback_to(self, conn: Any, name: str) -> bool:
         """Both words in one round trip."""
         self.run(conn, f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+        return False
 
     def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
         """
@@ -208,11 +232,12 @@ class Psycopg(Driver):
         if not conn.autocommit:
             conn.autocommit = True
 
-    def rollback(self, conn: Any) -> None:
+    def rollback(self, conn: Any) -> bool:
         """Roll back, and go back to autocommit."""
         conn.rollback()
         if not conn.autocommit:
             conn.autocommit = True
+        return False
 
     def clean(self, conn: Any) -> bool:
         """Idle nearly always, which one look tells; and in autocommit mode again, where no statement came to be sent."""
@@ -245,7 +270,7 @@ class Psycopg(Driver):
         if wait is None:
             if seconds is None:
                 return
-            wait = conn.wait = Waiting(conn)
+            wait = conn.wait = Waiting(conn, _gave_up)
         wait.until = None if seconds is None else monotonic() + seconds + GRACE
 
     # -- what it is
@@ -281,6 +306,8 @@ class Psycopg(Driver):
         text = str(exc)
         names = {cls.__name__ for cls in type(exc).__mro__}
         if "OperationalError" in names:
+            if "number of parameters" in text:  # refused by libpq, and nothing was sent
+                return Diagnosis(errors.DataError, text=" ".join(text.split()))
             for part, error, told in _CONNECTING:
                 if part in text:
                     return Diagnosis(error, text=told)
@@ -296,30 +323,6 @@ class Psycopg(Driver):
         return super().diagnose(exc)
 
 
-class Waiting:
-    """In place of a connection's `wait`: the same, but not beyond a deadline, at which the connection is closed."""
-
-    def __init__(self, conn: Any) -> None:
-        self._conn = weakref.ref(conn)  # no cycle: a connection that is let go dies at once
-        self.until: float | None = None
-
-    def __call__(self, gen: Any, interval: float = 0.1, **options: Any) -> Any:
-        """Wait for what psycopg waits for."""
-        conn: Any = self._conn()
-        wait = type(conn).wait
-        if self.until is None:
-            return wait(conn, gen, interval, **options)
-        try:
-            return wait(conn, _until(gen, self.until), min(interval, 0.05), **options)
-        except TimeoutError:
-            import psycopg
-
-            self.until = None
-            _cancel(conn)
-            conn.pgconn.finish()
-            raise psycopg.OperationalError("timeout: no answer in time; the connection was closed") from None
-
-
 def _cancel(conn: Any) -> None:
     """Cancel what runs on the server, whose answer nobody waits for any more."""
     import psycopg
@@ -331,25 +334,23 @@ def _cancel(conn: Any) -> None:
         pass
 
 
-def _until(gen: Any, until: float) -> Any:
-    """Do what psycopg's generator does; between two looks at the socket, look at the clock."""
-    came = None
-    while True:
-        try:
-            wanted = gen.send(came)
-        except StopIteration as end:
-            return end.value
-        came = yield wanted
-        if not came and monotonic() > until:
-            gen.close()
-            raise TimeoutError
+def _gave_up(conn: Any) -> Exception:
+    """Close a connection whose server did not answer in time, and return what to raise."""
+    import psycopg
+
+    _cancel(conn)
+    conn.pgconn.finish()
+    return psycopg.OperationalError("timeout: no answer in time; the connection was closed")
 
 
 class BeginsByItself(Psycopg):
     """A given connection that is not in autocommit mode: it begins by itself with its first statement, and stays so."""
 
     begins_with_first = False
-    begin, commit, rollback = Driver.begin, Driver.commit, Driver.rollback  # PEP 249's
+    begin, begin_visibly, commit, rollback = Driver.begin, Driver.begin_visibly, Driver.commit, Driver.rollback  # PEP 249's
+
+
+_BACKSLASH = Psycopg.lexicon.but(backslash=True)  # under standard_conforming_strings = off
 
 
 def _begin_words(isolation_level: str | None, read_only: bool) -> str:

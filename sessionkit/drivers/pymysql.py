@@ -6,90 +6,30 @@ from functools import cache
 from time import monotonic
 
 from .. import errors
+from ..errnos import CODES
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..limits import Reader, TooLarge, sized
+from ..words import commits_on_mysql, leaves_on_mysql, written_names
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..url import URL
 
-_IN_TRANSACTION = 0x0001  # SERVER_STATUS_IN_TRANS of the OK packet
+# flags of the OK packet: SERVER_STATUS_IN_TRANS, SERVER_STATUS_NO_BACKSLASH_ESCAPES, and MariaDB's SERVER_STATUS_ANSI_QUOTES
+_IN_TRANSACTION, _NO_BACKSLASH, _ANSI_QUOTES = 0x0001, 0x0200, 0x8000
+_RESET_CONNECTION = 0x1F  # COM_RESET_CONNECTION: MySQL 5.7.3, MariaDB 10.2.4
+_KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
-# mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)
-CODES: dict[object, type[errors.Error]] = {
-    **dict.fromkeys((1062, 1586, 1859, 1022), errors.UniqueViolation),
-    **dict.fromkeys((1451, 1452, 1216, 1217, 1557, 1761, 1762), errors.ForeignKeyViolation),
-    **dict.fromkeys((1048, 1364, 1121, 1263), errors.NotNullViolation),
-    **dict.fromkeys((4025, 3819), errors.CheckViolation),
-    1213: errors.DeadlockError,
-    **dict.fromkeys((1020, 8002, 8005, 8022, 8028, 9007), errors.SerializationError),
-    **dict.fromkeys((1205, 3572), errors.LockTimeoutError),
-    **dict.fromkeys((1317, 1969, 3024, 1968, 1028), errors.QueryCancelledError),
-    **dict.fromkeys((1290, 1792, 1836, 1047, 1874), errors.ReadOnlyError),
-    **dict.fromkeys((1040, 1203, 1226, 9001, 9002, 9003, 9004, 9005, 9006), errors.TooManyConnectionsError),
-    **dict.fromkeys(
-        (2002, 2003, 2006, 2013, 2014, 2055, 1053, 1927, 4031, 1152, 1158, 1159, 1160, 1161), errors.DisconnectionError
-    ),
-    1180: errors.CommitUnknownError,
-    **dict.fromkeys((1044, 1045, 1049, 1698, 1130), errors.OperationalError),
-    **dict.fromkeys(
-        (
-            1064,
-            1065,
-            1146,
-            1054,
-            1051,
-            1052,
-            1050,
-            1060,
-            1061,
-            1091,
-            1109,
-            1110,
-            1136,
-            1149,
-            1142,
-            1143,
-            1305,
-            1318,
-            1304,
-        ),
-        errors.ProgrammingError,
-    ),
-    **dict.fromkeys((1264, 1265, 1366, 1406, 1292, 1690, 1365, 1367, 1411, 1416), errors.DataError),
-    **dict.fromkeys((1235, 1295, 1178, 1112), errors.NotSupportedError),
-}
 # codes whose text names objects of the schema and never a value
 _VOUCHED = frozenset(
     (1048, 1364, 1451, 1452, 4025, 3819, 1213, 1205, 3572, 1020, 1146, 1054, 1051, 1052, 1050, 1060, 1061, 1091, 1109, 1136,
      1290, 1792, 1836, 1040, 1203, 1205, 1317, 1969, 3024, 1927, 4031, 1053, 1049, 1305)
 )  # fmt: skip
-_COMMITTING = frozenset(
-    [
-        "ALTER",
-        "CREATE",
-        "DROP",
-        "RENAME",
-        "TRUNCATE",
-        "GRANT",
-        "REVOKE",
-        "LOCK",
-        "UNLOCK",
-        "ANALYZE",
-        "CHECK",
-        "OPTIMIZE",
-        "REPAIR",
-        "CACHE",
-        "FLUSH",
-        "RESET",
-        "INSTALL",
-        "UNINSTALL",
-    ]
-)
 
 
 _STALE = object()  # no timeout that a socket can have
@@ -98,36 +38,6 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 class BadValue(TypeError):
     """A value that PyMySQL would have written as something else."""
-
-
-class Reader:
-    """In place of the file that PyMySQL reads from: the same, but not beyond a deadline, however the bytes trickle."""
-
-    def __init__(self, file: Any, sock: Any, timeouts: tuple[Any, Any]) -> None:
-        self._file = file
-        self._sock = sock
-        self.timeouts = timeouts
-        self.until: float | None = None
-
-    def read(self, size: int) -> bytes:
-        """Return `size` bytes, less at the end of the stream; TimeoutError at the deadline."""
-        if self.until is None:
-            return self._file.read(size)  # type: ignore[no-any-return]
-        found = b""
-        while len(found) < size:
-            left = self.until - monotonic()
-            if left <= 0:
-                raise TimeoutError("no answer in time")
-            self._sock.settimeout(left)
-            more = self._file.read1(size - len(found))
-            if not more:
-                break
-            found += more
-        return found
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class PyMySQL(Driver):
@@ -139,7 +49,12 @@ class PyMySQL(Driver):
     extra = "mysql"
     spellings = ("pymysql",)
     identifier_quote = "`"
-    lexicon = Lexicon("format", backslash=True, hash=True, backtick=True, empty_set="SELECT NULL FROM DUAL WHERE FALSE")
+    lexicon = Lexicon(
+        "format", backslash=True, double_strings=True, escape_strings=False, mysql_comments=True, backtick=True,
+        empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
+    )  # fmt: skip
+    untold_is_not_the_same = True
+    may_keep = True
 
     # -- connecting
 
@@ -220,7 +135,52 @@ class PyMySQL(Driver):
         """Never with reconnect: it would lose a transaction silently."""
         conn.ping(reconnect=False)
 
+    def reset(self, conn: Any) -> bool:
+        """
+        COM_RESET_CONNECTION, the default database, and what PyMySQL sets on a new connection, sent together: one round trip.
+
+        Where the server had been given no default database, it cannot be told to forget one.
+        """
+        if not conn.db:
+            return False
+        database = conn.db if isinstance(conn.db, bytes) else str(conn.db).encode(conn.encoding)
+        names = f"SET NAMES {conn.charset}" + (f" COLLATE {conn.collation}" if conn.collation else "")
+        mode = "" if conn.sql_mode is None else f", sql_mode = {conn.escape(conn.sql_mode)}"
+        commands = [(_RESET_CONNECTION, b""), (_INIT_DB, database), (_QUERY, f"{names}, autocommit = 0{mode}".encode())]
+        for command, sent in commands:
+            conn._execute_command(command, sent)
+        for _ in commands:
+            conn._next_seq_id = 1  # each answer counts anew
+            conn._read_ok_packet()
+        if conn.init_command is not None:
+            self.run(conn, conn.init_command)
+        return True
+
+    def lexicon_of(self, conn: Any) -> Lexicon:
+        """The server tells its mode with each OK; ANSI_QUOTES MariaDB only."""
+        return _LEXICONS[conn.server_status & (_NO_BACKSLASH | _ANSI_QUOTES)]
+
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+        """What COM_RESET_CONNECTION undoes, and USE."""
+        return leaves_on_mysql(tokens, sql)
+
     # -- statements
+
+    def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """Run one statement and fetch all of it; what a procedure brings after its first rows is read too, for its errors."""
+        cursor = conn.cursor(_cursor_class())
+        try:
+            self.execute(cursor, sql, parameters)
+            description = cursor.description
+            if description is None:
+                return None, None, cursor.rowcount, self.lastrowid(cursor)
+            rows = cursor.fetchall()
+            if conn._result.has_next:
+                while cursor.nextset():
+                    pass
+            return rows, description, len(rows), None
+        finally:
+            self.close_cursor(cursor)
 
     def cursor(self, conn: Any) -> Any:
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
@@ -245,10 +205,8 @@ class PyMySQL(Driver):
         return tuple([_plain(value, known) for value in row])
 
     def commits_implicitly(self, words: tuple[str, ...]) -> bool:
-        """MySQL manual, Statements That Cause an Implicit Commit."""
-        if not words or words[0] not in _COMMITTING:
-            return words[:2] in (("SET", "PASSWORD"), ("LOAD", "INDEX"))
-        return not (words[0] in ("CREATE", "DROP") and words[1:2] == ("TEMPORARY",))
+        """DDL and administration do."""
+        return commits_on_mysql(words)
 
     # -- transactions
 
@@ -264,6 +222,41 @@ class PyMySQL(Driver):
             self.run(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation_level}")
         self.run(conn, "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
         return True
+
+    def begin_visibly(self, conn: Any) -> bool:
+        """START TRANSACTION where nothing has run yet; what has run may have begun, which COM_PING tells."""
+        if self.status(conn) == UNTOLD:
+            conn.ping(reconnect=False)
+        if self.status(conn) == IDLE:
+            self.run(conn, "START TRANSACTION")
+        return True
+
+    def rollback(self, conn: Any) -> bool:
+        """Roll back; a warning comes with the answer when tables without transactions keep what was written to them."""
+        conn.query("ROLLBACK")
+        return bool(conn._result.warning_count) and _has_kept(conn)
+
+    def rollback_to(self, conn: Any, name: str) -> bool:
+        """As `rollback`."""
+        conn.query(f"ROLLBACK TO SAVEPOINT {name}")
+        kept = bool(conn._result.warning_count) and _has_kept(conn)
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+        return kept
+
+    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
+        """Ask which of the tables that are named between the verb and the values have an engine without transactions."""
+        names = {name for sql in statements for name in written_names(self.lexicon.tokens(sql))}
+        if not names:
+            return []
+        marks = ", ".join(["%s"] * len(names))
+        with conn.cursor(_cursor_class()) as cursor:
+            cursor.execute(
+                "SELECT t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine "
+                f"WHERE e.transactions = 'NO' AND t.table_name IN ({marks}) AND "
+                f"(t.table_schema = DATABASE() OR t.table_schema IN ({marks})) ORDER BY 1",
+                (*names, *names),
+            )
+            return [str(row[0]) for row in cursor.fetchall()]
 
     # -- in time
 
@@ -312,7 +305,7 @@ class PyMySQL(Driver):
 
     def diagnose(self, exc: BaseException) -> Diagnosis | None:
         """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
-        if isinstance(exc, BadValue):
+        if isinstance(exc, (BadValue, TooLarge)):
             return Diagnosis(errors.DataError, text=str(exc))
         if isinstance(exc, UnicodeEncodeError):
             return Diagnosis(errors.DataError, text="a text cannot be encoded")
@@ -332,11 +325,27 @@ class PyMySQL(Driver):
         return Diagnosis(lookup(CODES, code, default=default), code=code, text=text)
 
 
+_LEXICONS = {
+    0: PyMySQL.lexicon,
+    _NO_BACKSLASH: PyMySQL.lexicon.but(backslash=False),
+    _ANSI_QUOTES: PyMySQL.lexicon.but(double_strings=False),
+    _NO_BACKSLASH | _ANSI_QUOTES: PyMySQL.lexicon.but(backslash=False, double_strings=False),
+}
+"""The rules under each mode that the server tells."""
+_INIT_DB, _QUERY = 0x02, 0x03
+
+
 @cache
 def _cursor_class() -> Any:
     from pymysql.cursors import Cursor
 
-    return Cursor
+    return sized(Cursor)
+
+
+def _has_kept(conn: Any) -> bool:
+    """Look in the warnings of a rollback whether something could not be undone."""
+    conn.query("SHOW WARNINGS")
+    return any(int(row[1]) == _KEPT for row in conn._result.rows)
 
 
 def _reader(conn: Any, timeouts: tuple[Any, Any]) -> Reader:

@@ -7,11 +7,12 @@ from time import monotonic
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..words import leaves_on_sqlite
 from .base import ACTIVE, BROKEN, IDLE, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..url import URL
@@ -47,6 +48,15 @@ CODES: dict[object, type[errors.Error]] = {
 }
 _OWN_OPTIONS = ("busy_timeout", "foreign_keys", "journal_mode", "mode", "vfs", "uri", "cache", "immutable", "nolock")
 _IN_URI = ("mode", "vfs", "cache", "immutable", "nolock")
+# what a connection may be set to, and tell; what belongs to the database itself (user_version) is not among them
+_PRAGMAS = (
+    "foreign_keys", "busy_timeout", "query_only", "recursive_triggers", "ignore_check_constraints", "read_uncommitted",
+    "reverse_unordered_selects", "synchronous", "temp_store", "cache_size", "cache_spill", "automatic_index",
+    "cell_size_check", "defer_foreign_keys", "legacy_alter_table", "trusted_schema", "writable_schema", "secure_delete",
+    "full_column_names", "short_column_names", "empty_result_callbacks", "count_changes", "analysis_limit", "threads",
+    "journal_size_limit", "max_page_count", "mmap_size", "locking_mode", "fullfsync",
+    "checkpoint_fullfsync", "wal_autocheckpoint",
+)  # fmt: skip
 _SWITCH = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
@@ -58,7 +68,7 @@ class SQLite(Driver):
     module = "sqlite3"
     spellings = ("sqlite3", "pysqlite", "sqlite")
     autocommit = True
-    lexicon = Lexicon("qmark", backtick=True, bracket=True, empty_set="")
+    lexicon = Lexicon("qmark", escape_strings=False, backtick=True, bracket=True, empty_set="")
     isolation_levels = ("SERIALIZABLE",)
     for_update = ""
 
@@ -185,6 +195,25 @@ class SQLite(Driver):
             return False
         return super().clean(conn)
 
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+        """What lives and dies with a connection."""
+        return leaves_on_sqlite(tokens, sql)
+
+    def make_like(self, conn: Any, like: Any) -> None:
+        """Detach what was attached, drop what is temporary, and set back the pragmas that can be read."""
+        kept = {row[1] for row in like.execute("PRAGMA database_list").fetchall()} | {"temp"}
+        for _, name, _ in conn.execute("PRAGMA database_list").fetchall():
+            if name not in kept:
+                conn.execute(f"DETACH {_quoted(name)}")
+        for kind in ("trigger", "view", "table"):
+            found = conn.execute("SELECT name FROM sqlite_temp_master WHERE type = ?", (kind,)).fetchall()
+            for (name,) in found:
+                conn.execute(f"DROP {kind} IF EXISTS temp.{_quoted(name)}")
+        for pragma in _PRAGMAS:
+            wanted, found = (one.execute(f"PRAGMA {pragma}").fetchone() for one in (like, conn))
+            if wanted != found and wanted is not None:
+                conn.execute(f"PRAGMA {pragma} = {wanted[0]}").fetchall()
+
     def ping(self, conn: Any) -> None:
         """Nothing can have hung up."""
         conn.execute("SELECT 1").fetchall()
@@ -206,10 +235,15 @@ class SQLite(Driver):
         """Send COMMIT as a word: `conn.commit()` does nothing under `autocommit=True`."""
         conn.execute("COMMIT")
 
-    def rollback(self, conn: Any) -> None:
+    def begin_visibly(self, conn: Any) -> bool:
+        """BEGIN is a word of its own here."""
+        return True
+
+    def rollback(self, conn: Any) -> bool:
         """Roll back; no round trip, so it is cheap to be sure."""
         if conn.in_transaction:
             conn.execute("ROLLBACK")
+        return False
 
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""
@@ -312,6 +346,10 @@ def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
 
     head = path if path.startswith("file:") else "file:" + quote(path)
     return head + (("&" if "?" in head else "?") + urlencode(extra) if extra else ""), True
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _switch(value: object) -> bool:

@@ -130,10 +130,11 @@ class FakeDriver(Driver):
         conn.use("release", f"release {name}")
         conn.forget_savepoint(name)
 
-    def rollback_to(self, conn: FakeConnection, name: str) -> None:
+    def rollback_to(self, conn: FakeConnection, name: str) -> bool:
         """Undo to a savepoint that must be there."""
         conn.use("rollback_to", f"rollback_to {name}")
         conn.forget_savepoint(name)
+        return False
 
     def owns(self, exc: BaseException) -> bool:
         """The fake's own errors only."""

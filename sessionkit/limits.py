@@ -1,0 +1,110 @@
+"""Not beyond a limit of time or size: what the drivers wait through and send through."""
+
+from __future__ import annotations
+
+import weakref
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+LARGE = 256 * 1024
+"""Bytes of a statement above which the server is asked, once for each connection, how large one may be."""
+
+
+class TooLarge(ValueError):
+    """A statement that is larger than the server takes."""
+
+
+class Reader:
+    """In place of the file that PyMySQL reads from: the same, but not beyond a deadline, however the bytes trickle."""
+
+    def __init__(self, file: Any, sock: Any, timeouts: tuple[Any, Any]) -> None:
+        self._file = file
+        self._sock = sock
+        self.timeouts = timeouts
+        self.until: float | None = None
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, less at the end of the stream; TimeoutError at the deadline."""
+        if self.until is None:
+            return self._file.read(size)  # type: ignore[no-any-return]
+        found = b""
+        while len(found) < size:
+            left = self.until - monotonic()
+            if left <= 0:
+                raise TimeoutError("no answer in time")
+            self._sock.settimeout(left)
+            more = self._file.read1(size - len(found))
+            if not more:
+                break
+            found += more
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Waiting:
+    """In place of a psycopg connection's `wait`: the same, but not beyond a deadline, at which the connection is given up."""
+
+    def __init__(self, conn: Any, give_up: Callable[[Any], Exception]) -> None:
+        self._conn = weakref.ref(conn)  # no cycle: a connection that is let go dies at once
+        self._give_up = give_up
+        self.until: float | None = None
+
+    def __call__(self, gen: Any, interval: float = 0.1, **options: Any) -> Any:
+        """Wait for what psycopg waits for."""
+        conn: Any = self._conn()
+        wait = type(conn).wait
+        if self.until is None:
+            return wait(conn, gen, interval, **options)
+        try:
+            return wait(conn, _until(gen, self.until), min(interval, 0.05), **options)
+        except TimeoutError:
+            self.until = None
+            raise self._give_up(conn) from None
+
+
+def _until(gen: Any, until: float) -> Any:
+    """Do what psycopg's generator does; between two looks at the socket, look at the clock."""
+    came = None
+    while True:
+        try:
+            wanted = gen.send(came)
+        except StopIteration as end:
+            return end.value
+        came = yield wanted
+        if not came and monotonic() > until:
+            gen.close()
+            raise TimeoutError
+
+
+def sized(cursor_class: Any) -> Any:
+    """Return a class of PyMySQL's cursors that refuses a statement which the server would answer by hanging up."""
+
+    class SizedCursor(cursor_class):  # type: ignore[misc]
+        """A cursor that looks at the size of what it sends."""
+
+        def _query(self, q: Any) -> Any:
+            if len(q) > LARGE:
+                _check_size(self.connection, q)
+            return super()._query(q)
+
+    return SizedCursor
+
+
+def _check_size(conn: Any, sql: Any) -> None:
+    limit = conn.__dict__.get("sessionkit_max_packet")
+    if limit is None:
+        conn.query("SELECT @@max_allowed_packet")
+        limit = conn.sessionkit_max_packet = int(conn._result.rows[0][0])
+    size = len(sql.encode(conn.encoding, "surrogateescape") if isinstance(sql, str) else sql) + 1
+    if size > limit:
+        raise TooLarge(
+            f"the statement has {size} bytes, and the server takes {limit} at most (max_allowed_packet); send it in parts"
+        )
