@@ -20,6 +20,13 @@ BROKEN = 3
 UNTOLD = 4
 """The driver has no way to tell."""
 
+# What a statement may leave on a connection, beyond its transaction.
+NOTHING = 0
+RESET = 1
+"""Something that `Driver.reset` takes off."""
+CLOSE = 2
+"""Something that only a new connection is without."""
+
 
 class DBAPIConnection(Protocol):
     """PEP 249's connection."""
@@ -40,7 +47,7 @@ class Rules(Protocol):
     """What a driver knows of its server's statements, by their keywords or tokens in upper case and their text."""
 
     def commits_implicitly(self, words: tuple[str, ...]) -> bool: ...
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool: ...
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int: ...
 
 
 class Lease(Protocol):
@@ -48,7 +55,7 @@ class Lease(Protocol):
     A connection lent for the length of a transaction; `conn` is None when it is gone (closed, or a fork's).
 
     `is_marked` says that something may have been left on it, which is to be taken off before it is lent again; `is_raw`,
-    that a program had the driver's own connection.
+    that nobody knows what, as after the driver's own connection was handed out: it is closed instead.
     """
 
     conn: Any

@@ -165,10 +165,8 @@ class Ending(Hold):
         if not self.begun or self.doubt or self.lease is None:
             return None
         status = self.status()
-        if self.failure is None and (status in (IDLE, UNTOLD)) and not self.stands():
-            pass
-        elif self.failure is None and status == IDLE and any(statement.is_opaque for statement in self.written):
-            self.is_gone = self.source.driver.may_keep
+        if self.failure is None and status in (IDLE, UNTOLD) and self.stands() and status == IDLE:
+            self.is_gone = self.is_shown
         if self.is_gone:
             return None if self.is_gone_told else self.lost()
         written_alone = status == IDLE and bool(self.written) and self.failure is None and self.source.driver.may_keep

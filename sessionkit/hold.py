@@ -32,8 +32,8 @@ class Hold:
     """
 
     __slots__ = (
-        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "lease", "limit",
-        "modes", "open_cursors", "pending", "restoring", "source", "written",
+        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "is_shown", "lease",
+        "limit", "modes", "open_cursors", "pending", "restoring", "source", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -51,6 +51,7 @@ class Hold:
         self.doubt = False
         self.failure: Error | None = None
         self.is_doomed = self.is_gone = self.is_gone_told = False
+        self.is_shown = False  # the status had to say ACTIVE before a statement that runs what nobody sees
         self.open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
 
     def conn(self) -> Any:

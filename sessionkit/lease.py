@@ -50,7 +50,7 @@ class Slot:
         self.statement: str | None = None
         self.in_transaction = False
         self.is_marked = False  # something may be left on the connection
-        self.is_raw = False  # a program had the connection itself
+        self.is_raw = False  # nobody knows what is left, as where a program had the connection itself
         self.warned = False  # that it is held for long
 
 

@@ -1,13 +1,14 @@
-"""Not beyond a limit of time or size: what the drivers wait through and send through."""
+"""What drivers send and wait through: not beyond a limit of time or size, and several commands in one round trip."""
 
 from __future__ import annotations
 
 import weakref
+from struct import pack
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 
@@ -27,6 +28,14 @@ class Reader:
         self._sock = sock
         self.timeouts = timeouts
         self.until: float | None = None
+
+    @classmethod
+    def of(cls, conn: Any, timeouts: tuple[Any, Any]) -> Reader:
+        """Return what a connection reads through, put there if need be; `timeouts` are the connection's own."""
+        reader = conn._rfile
+        if not isinstance(reader, cls):
+            reader = conn._rfile = cls(reader, conn._sock, timeouts)
+        return reader
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, less at the end of the stream; TimeoutError at the deadline."""
@@ -108,3 +117,12 @@ def _check_size(conn: Any, sql: Any) -> None:
         raise TooLarge(
             f"the statement has {size} bytes, and the server takes {limit} at most (max_allowed_packet); send it in parts"
         )
+
+
+def send_together(conn: Any, commands: Sequence[tuple[int, bytes]]) -> None:
+    """Send several commands on a connection of PyMySQL in one go; the server answers each in turn."""
+    if conn._sock is None:
+        conn._execute_command(0, b"")  # which says that it is closed
+    conn._result = None
+    conn._write_bytes(b"".join([pack("<iB", len(text) + 1, command) + text for command, text in commands]))
+    conn._next_seq_id = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import errors
+from ._typing import CLOSE
 from .ending import Ending
 from .errors import is_interruption, map_error, shorten
 from .events import StatementEvent, TransactionEvent
@@ -34,7 +35,7 @@ class Link(Ending):
         """
         lease = self.lend(4)
         if statement.leaves:
-            lease.is_marked = True
+            self._mark(lease, statement)
         if not self.source.driver.autocommit or self.source.isolation_level:
             self._begin(lease, statement.writes)
         try:
@@ -76,6 +77,9 @@ class Link(Ending):
                 fetched = driver.fetch_first(conn, sql, bound, source.distant)
                 self.pending = False
                 self.expected = True
+            elif statement.is_opaque and not self.expected:
+                self.is_shown = True
+                fetched = driver.fetch_shown(conn, sql, bound)
             else:
                 fetched = driver.fetch(conn, sql, bound)
         except Exception as exc:
@@ -108,6 +112,8 @@ class Link(Ending):
             if self.limit is not None:
                 self.arm(conn)
             self._begin_now(conn)
+            if statement.is_opaque and not self.expected:
+                self.is_shown = driver.begin_visibly(conn)
             cursor = driver.cursor(conn)
             self.open_cursors += (cursor,)
             run(driver, cursor)
@@ -179,7 +185,8 @@ class Link(Ending):
         if statement.is_special:
             if statement.commits:
                 self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
-            lease.is_marked = lease.is_marked or statement.leaves
+            if statement.leaves:
+                self._mark(lease, statement)
         if not self.begun:
             self._begin(lease, write or statement.writes or not (levels[0].auto or self.modes[1]))
         elif not self.stands():
@@ -187,6 +194,11 @@ class Link(Ending):
         while self.depth < len(levels) - 1:
             self._speak("savepoint", levels[self.depth + 1].name, self.depth + 1)
         lease.statement = statement.sql
+
+    def _mark(self, lease: Lease, statement: Statement) -> None:
+        """Note on the lease that the connection is not to be lent on as it is."""
+        lease.is_marked = True
+        lease.is_raw = lease.is_raw or statement.leaves == CLOSE
 
     def _check_implicit_commit(self, statement: Statement, explicit: bool) -> None:
         if explicit or self.written or self.modes[1] or not self.source.driver.may_commit_implicitly:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ._typing import NOTHING
 from .errors import ArgumentError, InvalidRequestError, shorten
 from .lexicon import Extent
 from .words import OPAQUE, is_writing, keywords, refuse_control
@@ -69,9 +70,9 @@ class NoRules:
         """Return False."""
         return False
 
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
-        """Return False."""
-        return False
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
+        """Return NOTHING."""
+        return NOTHING
 
 
 class Statement:
@@ -79,7 +80,7 @@ class Statement:
     A scanned statement, ready to be bound to parameters again and again.
 
     `sql` is the program's text, `words` its first keywords in upper case, `writes` whether it changes data, `commits`
-    whether the server commits the open transaction at it, by itself, `leaves` whether it may leave something on the
+    whether the server commits the open transaction at it, by itself, `leaves` what it may leave on the
     connection after its transaction; `is_special` says that it commits or leaves. `is_opaque` says that what it runs
     cannot be seen in its text. `static`
     is what `bind` returns when there is nothing to bind, else None; `shape` is a place for results to keep a Row class.
@@ -103,9 +104,9 @@ class Statement:
         self.words = tuple(words[:4])
         self.is_opaque = words[:1] in OPAQUE
         self.writes = is_writing(words)
-        self.commits = self.writes and rules.commits_implicitly(self.words)
+        self.commits = rules.commits_implicitly(self.words)
         self.leaves = rules.leaves_state(tokens, sql)
-        self.is_special = self.commits or self.leaves
+        self.is_special = self.commits or self.leaves != NOTHING
         self.shape: tuple[Any, Any] | None = None
         self._names = frozenset(slot.key for slot in self._slots) if kind not in _BY_POSITION else frozenset()
         self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import errors
+from .errors import Diagnosis, lookup
 
 SQLSTATES: dict[object, type[errors.Error]] = {
     "23505": errors.UniqueViolation,
@@ -47,3 +48,20 @@ SQLSTATES: dict[object, type[errors.Error]] = {
     "XX": errors.InternalError,
 }
 """SQLSTATEs and their classes (first two characters), the standard's and PostgreSQL's, to our errors."""
+
+_PEP249: dict[str, type[errors.Error]] = {
+    cls.__name__: cls
+    for cls in (
+        errors.InterfaceError, errors.DatabaseError, errors.DataError, errors.OperationalError,
+        errors.IntegrityError, errors.InternalError, errors.ProgrammingError, errors.NotSupportedError, errors.Error,
+    )
+}  # fmt: skip
+
+
+def by_sqlstate(exc: BaseException) -> Diagnosis:
+    """Return what a driver's exception means by its SQLSTATE, else by the name of its class (PEP 249)."""
+    sqlstate = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+    fallback = next(
+        (_PEP249[cls.__name__] for cls in type(exc).__mro__ if cls.__name__ in _PEP249), errors.DatabaseError
+    )
+    return Diagnosis(lookup(SQLSTATES, sqlstate, (sqlstate or "")[:2], default=fallback), sqlstate)

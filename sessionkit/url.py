@@ -202,3 +202,9 @@ def _parse_query(query: str) -> dict[str, str]:
             raise ArgumentError(f"part {number} of the URL's query (after '?') is not key=value")
         found[_decode(key, "query key")] = _decode(value.replace("+", " "), "query value")
     return found
+
+
+def host_port(place: str) -> tuple[str, str]:
+    """Return the host and the port of one of several places, PostgreSQL's port where none is named."""
+    host, _, port = place.rpartition(":") if not place.endswith("]") and ":" in place else (place, "", "")
+    return host.strip("[]"), port or "5432"

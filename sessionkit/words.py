@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._typing import CLOSE, NOTHING, RESET
 from .errors import InvalidRequestError
 
 TYPE_CHECKING = False
@@ -152,19 +153,19 @@ def _sets_locally(tokens: Sequence[str]) -> bool:
     return "SET_CONFIG" in tokens
 
 
-def leaves_on_mysql(tokens: Sequence[str], sql: str) -> bool:
-    """What COM_RESET_CONNECTION undoes (MySQL manual, mysql_reset_connection), and USE."""
+def leaves_on_mysql(tokens: Sequence[str], sql: str) -> int:
+    """What COM_RESET_CONNECTION undoes (MySQL manual, mysql_reset_connection), and USE; a role it does not undo."""
     words = keywords(tokens)
     if words[:1] and words[0] in _LEAVING_MYSQL:
-        return True
+        return CLOSE if "ROLE" in sql.upper() else RESET
     if words[:2] == ["DROP", "PREPARE"] or (words[:1] == ["CREATE"] and "TEMPORARY" in words[1:4]):
-        return True
+        return RESET
     for at, token in enumerate(
         tokens
     ):  # a variable of the session, which may be set in any statement: @x := 1, INTO @x
         if token == "@" and tokens[at + 1 : at + 2] != ["@"] and (at == 0 or tokens[at - 1] != "@"):
-            return True
-    return "GET_LOCK" in sql.upper()
+            return RESET
+    return RESET if "GET_LOCK" in sql.upper() else NOTHING
 
 
 def leaves_on_sqlite(tokens: Sequence[str], sql: str) -> bool:

@@ -173,7 +173,8 @@ def test_every_public_thing_says_what_it_does() -> None:
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
         and not _is_protocol_stub(node)
-        and node.name not in ("declare", "build", "line", "cells", "remove", "acquire", "decorate", "call", "work", "opened")
+        and node.name
+        not in ("declare", "build", "line", "cells", "remove", "acquire", "decorate", "call", "work", "opened")
     ]
     assert bare == []
 

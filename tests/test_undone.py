@@ -18,6 +18,8 @@ from sessionkit import (
 )
 from sessionkit.testing import FakeError
 
+from .proxy import Proxy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -173,7 +175,7 @@ def test_rollback_says_that_it_came_too_late(db: Database) -> None:
     session.after_commit(lambda: ran.append("commit"))
     put(session, "kept")
     end(session)
-    with pytest.raises(TransactionLostError, match="nobody saw.*may be kept"):
+    with pytest.raises(TransactionLostError, match=r"nobody saw.*may be kept"):
         session.rollback()
     assert (db.names(), ran) == (["kept"], [])
     put(session, "b")
@@ -190,6 +192,21 @@ def test_the_first_statement_commits_by_itself(mariadb: Database) -> None:
     with pytest.raises(TransactionLostError, match="may be kept"):
         session.rollback()
     assert mariadb.names() == ["x"]
+
+
+def test_a_procedure_that_touches_nothing_is_no_alarm(mariadb: Database) -> None:
+    """Nothing was open and nothing was written, and the rollback is quiet; it takes no round trip more."""
+    mariadb.main.execute("drop procedure if exists c3")
+    mariadb.main.execute("create procedure c3() begin set @a = 1; select @a; end")
+    with Proxy(mariadb.server.port) as proxy:
+        engine = mariadb.through(proxy, keep_state=True)
+        engine.ping()
+        before = proxy.trips
+        with engine.session() as session:
+            assert session.execute("call c3()").scalar() == 1
+            session.rollback()
+        assert proxy.trips - before == 2
+        engine.dispose()
 
 
 def test_a_failed_statement_that_undid_all_is_no_surprise(sqlite: Database) -> None:
@@ -211,7 +228,7 @@ def test_a_procedure_that_commits_and_then_fails(mariadb: Database) -> None:
     put(session, "a")
     with pytest.raises(Error):
         session.execute("call f()")
-    with pytest.raises(TransactionLostError, match="may have committed.*may be kept"):
+    with pytest.raises(TransactionLostError, match=r"may have committed.*may be kept"):
         session.rollback()
     assert mariadb.names() == ["a"]
 
@@ -316,7 +333,9 @@ def test_rollback_names_the_tables_that_keep_something(mariadb: Database, lastin
     session.commit()
 
 
-def test_blocks_and_close_tell_of_such_tables(mariadb: Database, lasting: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_blocks_and_close_tell_of_such_tables(
+    mariadb: Database, lasting: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Each in its way, also for a savepoint."""
     with pytest.raises(RollbackIncompleteError), mariadb.main.begin() as session:
         session.execute(lasting)

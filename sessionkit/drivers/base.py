@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
-from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
 from ..options import ISOLATION_LEVELS
-from ..sqlstates import SQLSTATES
+from ..sqlstates import SQLSTATES, by_sqlstate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,33 +18,18 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, ClassVar
 
+    from ..errors import Diagnosis
     from ..url import URL
 
 __all__ = [
-    "ACTIVE",
-    "BROKEN",
-    "CONNECTING",
-    "GRACE",
-    "IDLE",
-    "INERROR",
-    "ISOLATION_LEVELS",
-    "SQLSTATES",
-    "UNTOLD",
-    "Driver",
-]
+    "ACTIVE", "BROKEN", "CONNECTING", "GRACE", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD",
+    "Driver"
+]  # fmt: skip
 
 GRACE = 0.2
 """Seconds that a client waits beyond the server's own limit, so that the server's better answer comes first."""
 CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""
-
-_PEP249: dict[str, type[errors.Error]] = {
-    cls.__name__: cls
-    for cls in (
-        errors.InterfaceError, errors.DatabaseError, errors.DataError, errors.OperationalError,
-        errors.IntegrityError, errors.InternalError, errors.ProgrammingError, errors.NotSupportedError, errors.Error,
-    )
-}  # fmt: skip
 
 
 class Driver:
@@ -201,9 +185,9 @@ class Driver:
         """Return the lexical rules that hold on a connection now, without a round trip: for a lexicon that `has_modes`."""
         return self.lexicon
 
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """
-        Tell whether a statement may leave something on the connection that outlives its transaction.
+        Tell what a statement may leave on the connection that outlives its transaction: NOTHING, RESET or CLOSE.
 
         `tokens` are its significant tokens in upper case, a literal or quoted name by its first character.
         """
@@ -241,14 +225,28 @@ class Driver:
         finally:
             self.close_cursor(cursor)
 
+    def fetch_shown(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """As `fetch`, for a first statement that runs what nobody sees: the status says ACTIVE after it, unless that ended it."""
+        return self.fetch(conn, sql, parameters)
+
     def fetch_many(self, conn: Any, sql: str, rows: list[Any]) -> tuple[Any, Any, int, int | None]:
-        """Run one statement for each row of parameters; what comes back is as with `fetch`, the rowcount of all together."""
+        """
+        Run one statement for each row of parameters; what comes back is as with `fetch`, the rowcount of all together.
+
+        The rows are None each when the statement has no placeholder.
+        """
         cursor = self.cursor(conn)
         try:
+            if rows[0] is None:
+                return None, None, sum([self._count(cursor, sql) for _ in rows]), self.lastrowid(cursor)
             self.executemany(cursor, sql, rows)
             return None, None, cursor.rowcount, self.lastrowid(cursor)
         finally:
             self.close_cursor(cursor)
+
+    def _count(self, cursor: Any, sql: str) -> int:
+        self.execute(cursor, sql, None)
+        return int(cursor.rowcount)
 
     def close_cursor(self, cursor: Any) -> None:
         """Close a cursor whatever happened to it: that of a failed statement would hold its locks."""
@@ -391,8 +389,4 @@ class Driver:
         """Say what a driver's exception means, or None when it is not the driver's. The text must hold no value."""
         if not self.owns(exc):
             return None
-        sqlstate = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
-        fallback = next(
-            (_PEP249[cls.__name__] for cls in type(exc).__mro__ if cls.__name__ in _PEP249), errors.DatabaseError
-        )
-        return Diagnosis(lookup(SQLSTATES, sqlstate, (sqlstate or "")[:2], default=fallback), sqlstate)
+        return by_sqlstate(exc)

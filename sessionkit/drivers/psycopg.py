@@ -9,6 +9,7 @@ from .. import errors
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
 from ..limits import Waiting
+from ..url import host_port
 from ..words import leaves_on_postgresql
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
 
@@ -24,8 +25,7 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 CANCELLING = 0.15
 """Seconds for asking a server that did not answer in time to stop what it does."""
-# classes whose primary message never has a value
-_VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")
+_VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")  # classes whose primary message has no value
 # all failures to connect come without SQLSTATE (FATAL in the server's text): judged by text, in libpq's English
 _CONNECTING: tuple[tuple[str, type[errors.Error], str], ...] = (
     ("too many clients", errors.TooManyConnectionsError, "the server has too many clients"),
@@ -72,7 +72,7 @@ class Psycopg(Driver):
             if part is not None
         }
         if url.host and "," in url.host:
-            places = [_host_port(place) for place in url.host.split(",")]
+            places = [host_port(place) for place in url.host.split(",")]
             given["host"] = ",".join(host for host, _ in places)
             given["port"] = ",".join(port for _, port in places)
         else:
@@ -128,7 +128,7 @@ class Psycopg(Driver):
         told = b"" if conn.closed else conn.pgconn.parameter_status(b"standard_conforming_strings")
         return _BACKSLASH if told == b"off" else self.lexicon
 
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """What DISCARD ALL undoes."""
         return leaves_on_postgresql(tokens, sql)
 
@@ -347,7 +347,12 @@ class BeginsByItself(Psycopg):
     """A given connection that is not in autocommit mode: it begins by itself with its first statement, and stays so."""
 
     begins_with_first = False
-    begin, begin_visibly, commit, rollback = Driver.begin, Driver.begin_visibly, Driver.commit, Driver.rollback  # PEP 249's
+    begin, begin_visibly, commit, rollback = (
+        Driver.begin,
+        Driver.begin_visibly,
+        Driver.commit,
+        Driver.rollback,
+    )  # PEP 249's
 
 
 _BACKSLASH = Psycopg.lexicon.but(backslash=True)  # under standard_conforming_strings = off
@@ -390,11 +395,6 @@ def _drain(pipeline: Any) -> None:
         except psycopg.Error:
             if pipeline.pgconn.status != psycopg.pq.ConnStatus.OK:
                 return
-
-
-def _host_port(place: str) -> tuple[str, str]:
-    host, _, port = place.rpartition(":") if not place.endswith("]") and ":" in place else (place, "", "")
-    return host.strip("[]"), port or "5432"
 
 
 driver = Psycopg()

@@ -9,7 +9,7 @@ from .. import errors
 from ..errnos import CODES
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
-from ..limits import Reader, TooLarge, sized
+from ..limits import LARGE, Reader, TooLarge, send_together, sized
 from ..words import commits_on_mysql, leaves_on_mysql, written_names
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
 
@@ -25,7 +25,6 @@ _IN_TRANSACTION, _NO_BACKSLASH, _ANSI_QUOTES = 0x0001, 0x0200, 0x8000
 _RESET_CONNECTION = 0x1F  # COM_RESET_CONNECTION: MySQL 5.7.3, MariaDB 10.2.4
 _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
-# codes whose text names objects of the schema and never a value
 _VOUCHED = frozenset(
     (1048, 1364, 1451, 1452, 4025, 3819, 1213, 1205, 3572, 1020, 1146, 1054, 1051, 1052, 1050, 1060, 1061, 1091, 1109, 1136,
      1290, 1792, 1836, 1040, 1203, 1205, 1317, 1969, 3024, 1927, 4031, 1053, 1049, 1305)
@@ -86,7 +85,7 @@ class PyMySQL(Driver):
 
         def read_in_time(size: int) -> Any:
             """In place of the method by which PyMySQL reads."""
-            _reader(conn, own).until = until  # TLS brings a file of its own
+            Reader.of(conn, own).until = until  # TLS brings a file of its own
             return type(conn)._read_bytes(conn, size)
 
         conn._read_bytes = read_in_time
@@ -147,8 +146,7 @@ class PyMySQL(Driver):
         names = f"SET NAMES {conn.charset}" + (f" COLLATE {conn.collation}" if conn.collation else "")
         mode = "" if conn.sql_mode is None else f", sql_mode = {conn.escape(conn.sql_mode)}"
         commands = [(_RESET_CONNECTION, b""), (_INIT_DB, database), (_QUERY, f"{names}, autocommit = 0{mode}".encode())]
-        for command, sent in commands:
-            conn._execute_command(command, sent)
+        send_together(conn, commands)
         for _ in commands:
             conn._next_seq_id = 1  # each answer counts anew
             conn._read_ok_packet()
@@ -160,7 +158,7 @@ class PyMySQL(Driver):
         """The server tells its mode with each OK; ANSI_QUOTES MariaDB only."""
         return _LEXICONS[conn.server_status & (_NO_BACKSLASH | _ANSI_QUOTES)]
 
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """What COM_RESET_CONNECTION undoes, and USE."""
         return leaves_on_mysql(tokens, sql)
 
@@ -171,16 +169,40 @@ class PyMySQL(Driver):
         cursor = conn.cursor(_cursor_class())
         try:
             self.execute(cursor, sql, parameters)
-            description = cursor.description
-            if description is None:
-                return None, None, cursor.rowcount, self.lastrowid(cursor)
-            rows = cursor.fetchall()
-            if conn._result.has_next:
-                while cursor.nextset():
-                    pass
-            return rows, description, len(rows), None
+            return self._fetched(conn, cursor)
         finally:
             self.close_cursor(cursor)
+
+    def fetch_shown(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
+        """START TRANSACTION travels before it, unless rows came already, which may have begun one."""
+        if self.status(conn) != IDLE:
+            return self.fetch(conn, sql, parameters)
+        cursor = conn.cursor(_cursor_class())
+        try:
+            text = cursor.mogrify(sql, None if parameters is None else self._checked(cursor, parameters))
+            sent = text.encode(conn.encoding, "surrogateescape")
+            if len(sent) > LARGE:
+                self.begin_visibly(conn)
+                return self.fetch(conn, sql, parameters)
+            send_together(conn, [(_QUERY, b"START TRANSACTION"), (_QUERY, sent)])
+            conn._read_ok_packet()
+            conn._next_seq_id = 1  # the second answer counts anew
+            conn._affected_rows = conn._read_query_result()
+            cursor._do_get_result()
+            cursor._executed = text
+            return self._fetched(conn, cursor)
+        finally:
+            self.close_cursor(cursor)
+
+    def _fetched(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:
+        description = cursor.description
+        if description is None:
+            return None, None, cursor.rowcount, self.lastrowid(cursor)
+        rows = cursor.fetchall()
+        if conn._result.has_next:
+            while cursor.nextset():
+                pass
+        return rows, description, len(rows), None
 
     def cursor(self, conn: Any) -> Any:
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
@@ -273,7 +295,7 @@ class PyMySQL(Driver):
             return
         if seconds is None and not isinstance(conn._rfile, Reader):
             return
-        reader = _reader(conn, (conn._read_timeout, conn._write_timeout))
+        reader = Reader.of(conn, (conn._read_timeout, conn._write_timeout))
         reader.until = None if seconds is None else monotonic() + seconds + GRACE
         own = reader.timeouts if seconds is None else (seconds + GRACE, seconds + GRACE)
         conn._read_timeout, conn._write_timeout = own
@@ -325,13 +347,10 @@ class PyMySQL(Driver):
         return Diagnosis(lookup(CODES, code, default=default), code=code, text=text)
 
 
-_LEXICONS = {
-    0: PyMySQL.lexicon,
-    _NO_BACKSLASH: PyMySQL.lexicon.but(backslash=False),
-    _ANSI_QUOTES: PyMySQL.lexicon.but(double_strings=False),
-    _NO_BACKSLASH | _ANSI_QUOTES: PyMySQL.lexicon.but(backslash=False, double_strings=False),
+_LEXICONS = {  # the rules under each mode that the server tells
+    flags: PyMySQL.lexicon.but(backslash=not flags & _NO_BACKSLASH, double_strings=not flags & _ANSI_QUOTES)
+    for flags in (0, _NO_BACKSLASH, _ANSI_QUOTES, _NO_BACKSLASH | _ANSI_QUOTES)
 }
-"""The rules under each mode that the server tells."""
 _INIT_DB, _QUERY = 0x02, 0x03
 
 
@@ -346,14 +365,6 @@ def _has_kept(conn: Any) -> bool:
     """Look in the warnings of a rollback whether something could not be undone."""
     conn.query("SHOW WARNINGS")
     return any(int(row[1]) == _KEPT for row in conn._result.rows)
-
-
-def _reader(conn: Any, timeouts: tuple[Any, Any]) -> Reader:
-    """Return what a connection reads through, put there if need be; `timeouts` are the connection's own."""
-    reader = conn._rfile
-    if not isinstance(reader, Reader):
-        reader = conn._rfile = Reader(reader, conn._sock, timeouts)
-    return reader
 
 
 def _safe_text(code: int, text: str) -> str:

@@ -195,7 +195,7 @@ class SQLite(Driver):
             return False
         return super().clean(conn)
 
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> bool:
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """What lives and dies with a connection."""
         return leaves_on_sqlite(tokens, sql)
 
