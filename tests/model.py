@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sessionkit import InvalidRequestError, Rollback, TransactionAbortedError, TransactionLostError, UniqueViolation
+from sessionkit import (
+    DataError,
+    InvalidRequestError,
+    Rollback,
+    TransactionAbortedError,
+    TransactionLostError,
+    UniqueViolation,
+)
 
 from .conftest import Item
 
@@ -303,3 +310,201 @@ class Walk(RuleBasedStateMachine):
         self.drops()
         self.session.close()
         self.agree()
+
+
+# -- with faults
+
+
+FAULTS = [
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint",
+    "release",
+    "rollback_to",
+    "insert",
+    "savepoint+",
+    "release+",
+    "rollback_to+",
+]
+"""The words that a driver's error hits before they are sent; with `+`, when they have been executed."""
+
+
+class Faults:
+    """What is to go wrong at the next of these words, and what has."""
+
+    def __init__(self) -> None:
+        self.armed: set[str] = set()
+        self.fired: set[str] = set()
+
+    def hit(self, word: str, error: type[Exception]) -> None:
+        """Raise the driver's error where one is armed, once."""
+        if word in self.armed:
+            self.armed.discard(word)
+            self.fired.add(word)
+            raise error("broken off")
+
+
+def faulty(driver: Any, faults: Faults) -> Any:
+    """Return a driver that is like another one, but for its faults."""
+    error = driver.dbapi().DataError
+
+    def failing(verb: str, word: str) -> Any:
+        original = getattr(type(driver), verb)
+
+        def call(self: Any, *arguments: Any) -> Any:
+            faults.hit(word, error)
+            if verb == "fetch_first":
+                faults.hit("begin", error)
+            found = original(self, *arguments)
+            faults.hit(f"{word}+", error)
+            return found
+
+        return call
+
+    verbs = {verb: verb for verb in ("begin", "commit", "rollback", "savepoint", "release", "rollback_to")}
+    members = {
+        verb: failing(verb, word) for verb, word in {**verbs, "fetch": "insert", "fetch_first": "insert"}.items()
+    }
+    return type("Faulty", (type(driver),), {**members, "module": driver.module})()
+
+
+class FaultyWalk(RuleBasedStateMachine):
+    """
+    One session whose driver fails now and then; the model is told which words failed, and says what is kept.
+
+    `doomed`: what an inner level undid could not be undone, so that nothing of the transaction may be kept.
+    """
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults = Faults()
+        self.engine = self.database.engine(pool_size=1)
+        self.engine.driver = faulty(self.engine.driver, self.faults)
+        self.session = self.engine.session()
+        self.database.main.execute("delete from item")
+        self.committed: set[str] = set()
+        self.levels: list[tuple[Any, bool, set[str]]] = []  # handle, whether it is a block, rows
+        self.doomed = False
+        self.count = 0
+
+    def call(self, fn: Callable[[], object], faults: tuple[str, ...]) -> tuple[type[Exception] | None, set[str]]:
+        """Call with faults; return what came out and what was hit."""
+        self.faults.armed, self.faults.fired = set(faults), set()
+        raised: type[Exception] | None = None
+        try:
+            fn()
+        except Exception as exc:
+            raised = type(exc)
+        self.faults.armed = set()
+        return raised, self.faults.fired
+
+    @rule(fault=st.sampled_from(["", "", "begin", "savepoint", "savepoint+", "insert"]))
+    def inserts(self, fault: str) -> None:
+        """A row, unless BEGIN, SAVEPOINT or the statement fails, which leaves the rest as it was."""
+        self.count += 1
+        name = f"n{self.count}"
+        self.levels = self.levels or [(None, False, set())]
+        raised, fired = self.call(lambda: self.session.execute(INSERT, {"name": name}), (fault,))
+        if self.doomed:
+            assert (raised, fired) == (TransactionLostError, set())
+        elif fired:
+            assert raised is DataError
+        else:
+            assert raised is None
+            self.levels[-1][2].add(name)
+
+    @precondition(lambda self: len(self.levels) < 5)
+    @rule(block=st.booleans())
+    def begins(self, block: bool) -> None:
+        """A level within, or the outermost."""
+        taken_over = len(self.levels) == 1 and self.levels[0][0] is None
+        handle = self.session.begin()
+        if block:
+            handle.__enter__()
+        if taken_over:
+            self.levels[0] = (handle, block, self.levels[0][2])
+        else:
+            self.levels.append((handle, block, set()))
+
+    @precondition(lambda self: len(self.levels) > 1)
+    @rule(
+        keep=st.booleans(),
+        faults=st.sampled_from([(), (), ("release",), ("release+",), ("rollback_to",), ("rollback_to+",), ("release", "rollback_to")]),
+        way=st.sampled_from([ValueError, Rollback]),
+    )  # fmt: skip
+    def ends_the_innermost(self, keep: bool, faults: tuple[str, ...], way: type[Exception]) -> None:
+        """Its rows go to the level around it, or nowhere; where neither can be sure, nothing at all is kept."""
+        handle, block, rows = self.levels.pop()
+
+        def end() -> None:
+            if block:
+                handle.__exit__(None if keep else way, None if keep else way(), None)
+            else:
+                handle.commit() if keep else handle.rollback()
+
+        raised, fired = self.call(end, faults)
+        if self.doomed:
+            assert raised in (None, TransactionLostError)
+            assert not fired & {"release", "release+"}
+        elif fired & {"release+", "rollback_to", "rollback_to+"}:
+            self.doomed = True
+            assert raised is (DataError if keep or not block else None)
+        elif fired:
+            assert (raised, fired) == (DataError, {"release"})
+        else:
+            assert raised is None
+            if keep:
+                self.levels[-1][2].update(rows)
+
+    @precondition(lambda self: len(self.levels) == 1)
+    @rule(keep=st.booleans(), faults=st.sampled_from([(), (), ("commit",), ("rollback",), ("commit", "rollback")]))
+    def ends_it(self, keep: bool, faults: tuple[str, ...]) -> None:
+        """All of it is kept, or nothing."""
+        handle, block, rows = self.levels.pop()
+
+        def end() -> None:
+            if block:
+                handle.__exit__(None if keep else ValueError, None if keep else ValueError(), None)
+            else:
+                self.session.commit() if keep else self.session.rollback()
+
+        raised, fired = self.call(end, faults)
+        if keep and self.doomed:
+            assert raised is TransactionLostError
+        elif keep and "commit" in fired:
+            assert raised is DataError
+        elif keep:
+            assert raised is None
+            self.committed |= rows
+        else:
+            assert raised is (DataError if fired and not block else None)
+        self.doomed = False
+
+    @rule(way=st.sampled_from(["close", "reset", "invalidate"]), faults=st.sampled_from([(), ("rollback",)]))
+    def gets_out(self, way: str, faults: tuple[str, ...]) -> None:
+        """Nothing is kept, nothing is raised; open blocks are left by their exception."""
+        raised, _ = self.call(getattr(self.session, way), faults)
+        assert raised is None
+        while self.levels:
+            handle, block, _ = self.levels.pop()
+            if block:
+                handle.__exit__(ValueError, ValueError(), None)
+        self.doomed = False
+
+    @invariant()
+    def agrees(self) -> None:
+        """Another connection sees what was committed, and the session is usable where the model says so."""
+        assert set(self.database.names()) == self.committed
+        assert self.session.in_transaction() == bool(self.levels)
+        if self.doomed:
+            assert not self.session.is_active
+
+    def teardown(self) -> None:
+        """Get out, and let go."""
+        self.gets_out("close", ())
+        assert self.engine.pool.stats()["used"] == 0
+        self.engine.dispose()
+        self.database.engines.remove(self.engine)
