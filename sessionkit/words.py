@@ -143,7 +143,7 @@ def _sets_locally(tokens: Sequence[str]) -> bool:
     """Tell whether each set_config(name, value, is_local) ends with a literal `true`, so that it ends with the transaction."""
     for at, token in enumerate(tokens):
         if token == "SET_CONFIG":
-            depth = 0
+            depth, end = 0, at
             for end in range(at + 1, len(tokens)):
                 depth += (tokens[end] == "(") - (tokens[end] == ")")
                 if depth == 0:

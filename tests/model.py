@@ -374,6 +374,8 @@ class FaultyWalk(RuleBasedStateMachine):
     One session whose driver fails now and then; the model is told which words failed, and says what is kept.
 
     `doomed`: what an inner level undid could not be undone, so that nothing of the transaction may be kept.
+    `is_set_twice`: a savepoint was set though its word failed, and may have been set again; where the server keeps both,
+    the work can still be undone after RELEASE, so the session is asked whether it could.
     """
 
     database: Database
@@ -387,7 +389,7 @@ class FaultyWalk(RuleBasedStateMachine):
         self.database.main.execute("delete from item")
         self.committed: set[str] = set()
         self.levels: list[tuple[Any, bool, set[str]]] = []  # handle, whether it is a block, rows
-        self.doomed = False
+        self.doomed = self.is_set_twice = False
         self.count = 0
 
     def call(self, fn: Callable[[], object], faults: tuple[str, ...]) -> tuple[type[Exception] | None, set[str]]:
@@ -412,6 +414,7 @@ class FaultyWalk(RuleBasedStateMachine):
             assert (raised, fired) == (TransactionLostError, set())
         elif fired:
             assert raised is DataError
+            self.is_set_twice |= "savepoint+" in fired
         else:
             assert raised is None
             self.levels[-1][2].add(name)
@@ -450,7 +453,7 @@ class FaultyWalk(RuleBasedStateMachine):
             assert raised in (None, TransactionLostError)
             assert not fired & {"release", "release+"}
         elif fired & {"release+", "rollback_to", "rollback_to+"}:
-            self.doomed = True
+            self.doomed = not (self.is_set_twice and fired == {"release+"} and self.session.is_active)
             assert raised is (DataError if keep or not block else None)
         elif fired:
             assert (raised, fired) == (DataError, {"release"})
@@ -481,7 +484,7 @@ class FaultyWalk(RuleBasedStateMachine):
             self.committed |= rows
         else:
             assert raised is (DataError if fired and not block else None)
-        self.doomed = False
+        self.doomed = self.is_set_twice = False
 
     @rule(way=st.sampled_from(["close", "reset", "invalidate"]), faults=st.sampled_from([(), ("rollback",)]))
     def gets_out(self, way: str, faults: tuple[str, ...]) -> None:
@@ -492,7 +495,7 @@ class FaultyWalk(RuleBasedStateMachine):
             handle, block, _ = self.levels.pop()
             if block:
                 handle.__exit__(ValueError, ValueError(), None)
-        self.doomed = False
+        self.doomed = self.is_set_twice = False
 
     @invariant()
     def agrees(self) -> None:
