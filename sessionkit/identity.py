@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from _collections_abc import Mapping  # as `os` does: `collections.abc` would import all of `collections`
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
-
 
 _NOTHING: Mapping[Any, Any] = {}
 
@@ -59,12 +60,16 @@ class Store:
         self.rows.pop(key, None)
 
 
-class IdentityMap:
+class IdentityMap(Mapping["tuple[type, Any]", "Any"]):
     """
-    The objects that a session holds: for each database, class → key → object, with strong references.
+    The objects that a session holds, with strong references: a read-only mapping from `(class, key)` to the object.
 
-    `len`, iteration and `in` speak of objects; `get(cls, key)` asks for one without going to the database.
-    It belongs to its session and is emptied with each transaction (see the session's `expire_on_commit`).
+        session.identity_map[Item, 1]
+        session.identity_map.get((Item, 1))     # or None; the database is not asked
+        list(session.identity_map.values())
+
+    With several databases the one that was used first wins where two hold the same class and key. The map belongs to its
+    session and is emptied with each transaction (see the session's `expire_on_commit`).
     """
 
     __slots__ = ("_stores", "lone")
@@ -90,24 +95,34 @@ class IdentityMap:
         """Return the stores of a class, one for each database."""
         return [store for (_, held), store in list(self._stores.items()) if held is cls]
 
-    def get(self, cls: type, key: Any) -> Any:
-        """Return the object of `cls` held under `key` in any database of the session, or None."""
-        return next((store.objects[key] for store in self.stores(cls) if key in store.objects), None)
+    def holds(self, obj: object) -> bool:
+        """Tell whether this very object is held."""
+        return any(held is obj for store in self.stores(type(obj)) for held in list(store.objects.values()))
 
     def clear(self) -> None:
         """Let go of every object."""
         if self._stores:  # bound anew, not emptied: an interrupt leaves either all or nothing
             self.lone = self._stores = _NOTHING
 
+    def _merged(self) -> dict[tuple[type, Any], Any]:
+        found: dict[tuple[type, Any], Any] = {}
+        for (_, cls), store in list(self._stores.items()):
+            for key, obj in list(store.objects.items()):
+                found.setdefault((cls, key), obj)
+        return found
+
+    def __getitem__(self, key: tuple[type, Any]) -> Any:
+        if isinstance(key, tuple) and len(key) == 2:
+            for store in self.stores(key[0]):
+                if key[1] in store.objects:
+                    return store.objects[key[1]]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[tuple[type, Any]]:
+        return iter(self._merged())
+
     def __len__(self) -> int:
-        return sum(len(store.objects) for store in self._stores.values())
-
-    def __iter__(self) -> Iterator[Any]:
-        for store in list(self._stores.values()):
-            yield from list(store.objects.values())
-
-    def __contains__(self, obj: object) -> bool:
-        return any(held is obj for store in self._stores.values() for held in store.objects.values())
+        return len(self._merged())
 
     def __repr__(self) -> str:
         counts = (f"{len(store.objects)} {cls.__name__}" for (_, cls), store in self._stores.items())

@@ -38,15 +38,25 @@ class Link(Ending):
             self._mark(lease, statement)
         if not self.source.driver.autocommit or self.source.isolation_level:
             self._begin(lease, statement.writes)
+        decides = not self.begun  # whether the call under way may be the one that commits
         try:
             fetched = self.execute(statement, sql, bound)
+            if self.begun and not statement.commits and not self.stands():
+                raise self.lost()
+            decides = True
+            self.commit()
         except errors.DisconnectionError as exc:
-            if statement.writes and not self.begun:
+            if statement.writes and decides:
                 raise self._commit_failed(exc, exc.orig or exc) from exc
             raise
-        if self.begun and not statement.commits and not self.stands():
-            raise self.lost()
-        self.commit()
+        except errors.Error:
+            raise
+        except BaseException as exc:
+            if statement.writes and decides and self.doubt:
+                exc.add_note(
+                    f"a statement that commits by itself was under way{self._on()}: whether it happened is not known"
+                )
+            raise
         return fetched
 
     def execute(self, statement: Statement, sql: str, bound: Any, many: bool = False) -> Fetched:

@@ -102,9 +102,12 @@ class Result(Generic[T]):
         return [row[0] for row in self.raw()]
 
     def mappings(self) -> list[dict[str, Any]]:
-        """Return every row as a dict by column name; the first of duplicate names wins, as with `row.name`."""
-        names = self.columns[::-1]
-        return [dict(zip(names, tuple(row)[::-1], strict=True)) for row in self.raw()]
+        """Return every row as a dict by column name, in their order; the first of duplicate names wins, as with `row.name`."""
+        names = self.columns
+        if len(set(names)) == len(names):
+            return [dict(zip(names, row, strict=True)) for row in self.raw()]
+        first = {name: names.index(name) for name in names}
+        return [{name: row[at] for name, at in first.items()} for row in self.raw()]
 
     def tuples(self) -> list[tuple[Any, ...]]:
         """Return every row as a plain tuple."""

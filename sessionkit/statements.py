@@ -190,14 +190,14 @@ class Statements:
 
     @property
     def identity_map(self) -> IdentityMap:
-        """The objects held: for each database, class → key → object."""
+        """The objects held, as a read-only mapping: `(class, key)` → object."""
         self._check_usable()
         return self._identity
 
     def __contains__(self, obj: object) -> bool:
         """Tell whether this very object is held."""
         self._check_usable()
-        return obj in self._identity
+        return self._identity.holds(obj)
 
     # -- for clients of the DB-API
 

@@ -280,8 +280,81 @@ def test_a_signal_handlers_exception_during_commit(fake: sessionkit.Engine, rais
             transaction.commit()
         assert caught.value is raised
         assert transaction.status == "unknown"
+        assert raised.__notes__ == ["COMMIT was under way: whether it happened is not known"]
     assert told == []
     assert fake.pool.stats()["open"] == 0
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_a_signal_handlers_exception_in_a_statement_that_commits_by_itself(
+    fake: sessionkit.Engine, autocommit: bool
+) -> None:
+    """The same note, where it may have committed: it was the statement, or the COMMIT behind it."""
+    fake.driver.autocommit = autocommit
+    for verb, may_have in (("execute", autocommit), ("commit", not autocommit)):
+        if verb == "commit" and autocommit:
+            continue
+        raised = TimeIsUpError()
+        fake.driver.fail(verb, raised)
+        with pytest.raises(TimeIsUpError) as caught:
+            fake.execute("insert")
+        assert caught.value is raised
+        wanted = "a statement that commits by itself was under way: whether it happened is not known"
+        assert getattr(raised, "__notes__", []) == [wanted] * may_have
+    raised = TimeIsUpError()
+    fake.driver.fail("execute", raised)
+    with pytest.raises(TimeIsUpError):
+        fake.execute("select")
+    assert not hasattr(raised, "__notes__")
+
+
+def test_more_parameters_than_postgres_takes(postgres: Database) -> None:
+    """Told before anything is sent: the transaction goes on, and nothing is tried again."""
+    with postgres.main.begin() as session:
+        put(session, "a")
+        conn = session.scalar("select pg_backend_pid()")
+        for names in (list(range(70_000)), list(range(65_536))):
+            with pytest.raises(errors.ArgumentError, match="65535"):
+                session.execute("select 1 where 1 in (:*ids)", {"ids": names})
+        assert session.scalar("select 1 where 1 in (:*ids)", {"ids": list(range(65_535))}) == 1
+        with pytest.raises(errors.ArgumentError, match="65535"):
+            session.execute(f"select 1 where 1 in ({', '.join('?' * 65_536)})", list(range(65_536)))
+        assert session.scalar("select pg_backend_pid()") == conn
+    assert postgres.names() == ["a"]
+
+
+@pytest.mark.parametrize("through", ["execute", "executemany", "cursor", "text"])
+def test_a_statement_beyond_max_allowed_packet(mariadb: Database, through: str) -> None:
+    """A server that is sent one hangs up; so it is not sent: DataError, the transaction stands, `run` tries once."""
+    engine = mariadb.engine(pool_size=1)
+    limit = engine.execute("select @@max_allowed_packet").scalar()
+    large = "x" * limit
+    calls: list[int] = []
+
+    def work(session: Session) -> None:
+        calls.append(1)
+        put(session, "a")
+        with pytest.raises(errors.DataError, match="max_allowed_packet") as caught:
+            if through == "execute":
+                session.execute("select length(:x)", {"x": large})
+            elif through == "text":
+                session.execute(f"select length('{large}')")
+            elif through == "executemany":
+                session.executemany("insert into item (name, price) values (:x, 1)", [{"x": "b"}, {"x": large}])
+            else:
+                session.cursor().execute("select length(%s)", (large,))
+        assert SECRET not in str(caught.value)
+        assert len(str(caught.value)) < 2000
+        put(session, "c")
+        if len(calls) == 1:
+            raise caught.value
+
+    with pytest.raises(errors.DataError):
+        engine.run(work)
+    assert calls == [1]
+    assert engine.pool.stats()["open"] == 1
+    assert mariadb.names() == []
+    assert engine.execute("select length(:x)", {"x": large[:-100]}).scalar() == limit - 100
 
 
 def test_a_value_that_fits_nowhere_dooms_nothing(db: Database) -> None:

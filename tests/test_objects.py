@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,11 +71,38 @@ def test_get_twice_is_one_object_and_one_select(db: Database) -> None:
         first = session.get(Item, tea.id)
         assert session.get(Item, tea.id) is first
         assert first in session
-        assert session.identity_map.get(Item, tea.id) is first
-        assert list(session.identity_map) == [first]
+        assert session.identity_map[Item, tea.id] is first
     with db.main.session() as session:
         assert session.get(Item, tea.id) is not first
     assert seen == ["SELECT", "SELECT"]
+
+
+def test_the_identity_map_is_a_mapping(db: Database) -> None:
+    """From (class, key) to the object, read only; `obj in session` asks for the object itself."""
+    with db.main.begin() as session:
+        tea, oil = session.insert(Item("tea", 3.5)), session.insert(Item("oil", 9))
+        tag = session.insert(Tag(tea.id, "green"))
+        held = session.identity_map
+        assert isinstance(held, Mapping)
+        assert held[Item, tea.id] is tea
+        assert held[Tag, (tea.id, "green")] is tag
+        assert list(held) == [(Item, tea.id), (Item, oil.id), (Tag, (tea.id, "green"))]
+        assert [*held.values()] == [tea, oil, tag]
+        assert (len(held), (Item, oil.id) in held, (Item, 99) in held, Item in held) == (3, True, False, False)
+        assert held.get((Item, 99)) is None
+        with pytest.raises(KeyError):
+            held[Item, 99]
+        with pytest.raises(KeyError):
+            held["tea"]  # type: ignore[index]
+        with pytest.raises(TypeError):
+            held[Item, 99] = tea  # type: ignore[index]
+        assert tea in session
+        assert Item("tea", 3.5, tea.id) not in session
+        session.expunge(oil)
+        assert (Item, oil.id) not in held
+        assert oil not in session
+    assert not held
+    assert repr(held) == "<IdentityMap: empty>"
 
 
 def test_each_database_has_its_own_objects(db: Database) -> None:
@@ -91,6 +119,8 @@ def test_each_database_has_its_own_objects(db: Database) -> None:
             again = {bind: session.get(Item, 1, bind=bind) for bind in order}
             assert [found[bind].name for bind in (None, "other")] == ["here", "there"]
             assert all(again[bind] is found[bind] for bind in order)
+            assert dict(session.identity_map) == {(Item, 1): found[order[0]]}  # the one that was used first
+            assert all(obj in session for obj in found.values())
             session.expunge_all()
     registry["other"].dispose()
 

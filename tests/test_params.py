@@ -139,6 +139,15 @@ def test_empty_lists_that_cannot_be() -> None:
         Compiler(SQLITE)("select 1 where a in (:*ids)", {"ids": "abc"}).bind({"ids": "abc"})
 
 
+@pytest.mark.parametrize("sql", ["select 1 where a not in (:*ids)", "select 1 where not a.b in (:*ids)"])
+@pytest.mark.parametrize("ids", [[None], [1, None, 2]])
+def test_no_row_is_not_in_a_list_with_null(sql: str, ids: list[Any]) -> None:
+    """So such a list is refused; under IN it only matches nothing, which is what was asked."""
+    with pytest.raises(ArgumentError, match=r"NOT IN \(:\*ids\) got a list with None"):
+        Compiler(SQLITE)(sql, {"ids": ids}).bind({"ids": ids})
+    assert Compiler(SQLITE)("select 1 where a in (:*ids)", {"ids": ids}).bind({"ids": ids})
+
+
 def test_lists_on_real_databases(db: Database) -> None:
     """0, 1, 2 and 1000 values, integers and text, hostile strings; under NOT too."""
     hostile = ["it's", "100%", ":x", "?", "a\\", "ü", "');--"]

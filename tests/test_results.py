@@ -52,6 +52,14 @@ def test_what_a_result_gives() -> None:
     )
 
 
+def test_mappings_keep_the_order_of_the_columns() -> None:
+    """Of duplicate names the first has its place and its value."""
+    assert [list(row.items()) for row in result([(1, "x", 2)], "b", "a", "c").mappings()] == [
+        [("b", 1), ("a", "x"), ("c", 2)]
+    ]
+    assert [list(row.items()) for row in result([(1, "x", 2)], "b", "a", "b").mappings()] == [[("b", 1), ("a", "x")]]
+
+
 def test_one_row() -> None:
     """None and several are errors that show the statement."""
     none, one, two = result([], "a"), result([(None,)], "a"), result([(1,), (2,)], "a")

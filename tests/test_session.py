@@ -234,11 +234,14 @@ def _kill(db: Database, session: Session) -> None:
 
 
 def test_options_and_info_survive(db: Database) -> None:
-    """close and reset leave them."""
-    session = db.main.session(info={"user": 7}, autobegin=False)
+    """close and reset leave them; the dict that was passed is not shared, as with SQLAlchemy."""
+    given = {"user": 7}
+    session = db.main.session(info=given, autobegin=False)
     session.reset()
     session.close()
     assert session.info == {"user": 7}
+    session.info["user"] = 8
+    assert given == {"user": 7}
     with pytest.raises(InvalidRequestError):
         session.execute("select 1")
 

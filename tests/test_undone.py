@@ -275,6 +275,19 @@ def test_close_and_its_kin_log_and_warn(db: Database, way: str, caplog: pytest.L
     assert db.names() == ["kept"]
 
 
+def test_a_failing_last_rollback_is_noted_on_what_left_the_session(db: Database) -> None:
+    """As in a block of a transaction: the body's exception goes on, and says that cleaning up failed."""
+    engine = db.engine()
+    with pytest.raises(KeyError) as caught, engine.session() as session:
+        put(session, "lost")
+        mend = break_off(engine, "rollback")
+        raise KeyError
+    mend()
+    assert [told.split(":")[0] for told in caught.value.__notes__] == ["while cleaning up"]
+    assert "broken off" not in caught.value.__notes__[0]
+    assert db.names() == []
+
+
 def test_a_select_hides_nothing(mariadb: Database) -> None:
     """Rows bring no flag; but the flag had said that the transaction ended."""
     session = mariadb.main.session()
