@@ -195,9 +195,11 @@ def test_a_database_in_memory_stays_and_is_tidied() -> None:
     engine = create_engine("sqlite://", on_connect=["pragma cache_size = 321"])
     engine.execute("create table item (id integer primary key, name text)")
     engine.execute("insert into item (name) values ('a')")
-    with create_engine("sqlite://", on_connect=["pragma cache_size = 321"]).session() as session:
+    other = create_engine("sqlite://", on_connect=["pragma cache_size = 321"])
+    with other.session() as session:
         wanted = {question: answer(session, question) for _, question in LEFT["sqlite"]}
         size = answer(session, "pragma cache_size")
+    other.dispose()
     for statements, question in LEFT["sqlite"]:
         if MEMORY_CANNOT in statements[0]:
             continue
