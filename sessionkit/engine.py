@@ -17,7 +17,7 @@ from .pool import Pool
 from .results import Result
 from .runs import Runner
 from .session import Block, Session
-from .url import URL
+from .url import URL, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -175,6 +175,9 @@ class Engine(Runner):
     def __exit__(self, *exc: object) -> None:
         self.dispose()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("an Engine is not copied or sent to another process: make one there from its URL")
+
     def __repr__(self) -> str:
         return f"<Engine: {self.name + ' ' if self.name else ''}{self.url}>"
 
@@ -187,11 +190,12 @@ class Engine(Runner):
             conn = self.driver.connect(self.url, self._connect_args)
         except errors.Error:
             raise
-        except (TypeError, ValueError) as exc:
-            given = ", ".join(self._connect_args) or "none"
-            raise ArgumentError(f"{self.driver.name} did not take the options (given: {given}): {exc}") from exc
         except Exception as exc:
-            if errors.is_interruption(exc, self.driver):
+            from .refusals import is_refusal
+
+            if is_refusal(exc, self.driver):
+                raise self._refused(exc) from exc
+            if errors.is_interruption(exc, self.driver, values=False):
                 raise
             raise self._unconnected(exc)
         try:
@@ -234,10 +238,20 @@ class Engine(Runner):
         finally:
             self.driver.close(like)
 
+    def _refused(self, exc: Exception) -> ArgumentError:
+        from .refusals import refused
+
+        return refused(
+            exc, self.driver, [*self._connect_args, *self.url.query], create_engine.__kwdefaults__ or (), self._secrets()
+        )
+
     def _unconnected(self, exc: Exception) -> errors.Error:
-        error = map_error(exc, self.driver)
-        error.add_note(f"connecting to {self.url}")
+        error = map_error(exc, self.driver, None, self._secrets())
+        error.args = (f"connecting to {self.url}: {error}",)
         return error
+
+    def _secrets(self) -> list[Any]:
+        return [self.url.password, *(value for key, value in self._connect_args.items() if is_secret(key))]
 
     def _limit(self, conn: Any, seconds: float) -> None:
         with map_errors(self.driver):

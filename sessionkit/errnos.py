@@ -1,8 +1,14 @@
-"""What the error numbers of MySQL, MariaDB and their kin mean, as our errors."""
+"""What the error numbers of MySQL, MariaDB and their kin mean, as our errors, and where their texts have names and values."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from . import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
 
 # mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)
 CODES: dict[object, type[errors.Error]] = {
@@ -27,3 +33,33 @@ CODES: dict[object, type[errors.Error]] = {
     **dict.fromkeys((1235, 1295, 1178, 1112), errors.NotSupportedError),
 }
 """mysqld_error.h and errmsg.h; beyond them TiDB (8xxx, 9xxx)."""
+
+
+@cache
+def name_patterns() -> list[re.Pattern[str]]:
+    """Where a text says which constraint, table and column it is about."""
+    import re
+
+    return [
+        re.compile(r" for key '(?:(?P<table>[^'.]+)\.)?(?P<constraint>[^']+)'$"),
+        re.compile(
+            r"\(`[^`]*`\.`(?P<table>[^`]*)`, CONSTRAINT `(?P<constraint>[^`]*)` FOREIGN KEY \((?P<column>[^)]*)\)"
+        ),
+        re.compile(r"CONSTRAINT `(?P<constraint>[^`]*)` failed for `[^`]*`\.`(?P<table>[^`]*)`"),
+        re.compile(r"^Check constraint '(?P<constraint>[^']*)' is violated"),
+        re.compile(r" for column (?:`[^`]*`\.`(?P<table>[^`]*)`\.)?[`'](?P<column>[^`']*)[`'] at row "),
+        re.compile(r"^(?:Column|Field|Unknown column) '(?:[^'.]*\.)?(?P<column>[^']*)' "),
+        re.compile(r"^Table '(?:[^'.]*\.)?(?P<table>[^']*)' doesn't exist"),
+    ]
+
+
+@cache
+def value_pattern() -> re.Pattern[str]:
+    """Where a text quotes a value, or a piece of the statement with the values written in."""
+    import re
+
+    return re.compile(
+        r"(?<=Duplicate entry ').*(?=' for key )|(?<= value: ').*(?='(?: for |$))|(?<= out of range in ').*(?='$)"
+        r"|(?<=^Illegal double ').*(?=' value)|(?<= near ').*(?=' at line )",
+        re.DOTALL,
+    )

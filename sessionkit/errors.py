@@ -1,7 +1,7 @@
 """The error tree: PEP 249's classes, our leaves below them, and the one place that maps a driver's error to ours.
 
-Texts made here never hold a parameter value or a password: servers quote values in their messages, so a
-driver's own text is used only where its driver file vouches for it. The driver's exception stays in `.orig`.
+An error's text is the server's own words, because they help best, without the values in them (`redact`) and without any
+password. The driver's exception stays in `.orig`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from typing import Any
 
     from ._typing import Diagnoser
 
@@ -22,8 +23,13 @@ class Error(Exception):
     The root of every error that sessionkit raises (PEP 249 `Error`).
 
     `orig` is the driver's exception or None, `sqlstate` the five characters of the SQL standard where the
-    server gives them, `code` the driver's own number, `statement` the SQL as the program wrote it.
+    server gives them, `code` the driver's own number, `statement` the SQL as the program wrote it. `constraint`, `table` and
+    `column` name what it is about, where the server tells or its text does, else None; of several columns all, with commas.
     """
+
+    constraint: str | None = None
+    table: str | None = None
+    column: str | None = None
 
     def __init__(
         self,
@@ -47,35 +53,35 @@ class Error(Exception):
 
 
 class InterfaceError(Error):
-    """The client side was used in a way that its state does not allow (PEP 249)."""
+    """The client side was used in a way that its state does not allow. PEP 249 has this class."""
 
 
 class DatabaseError(Error):
-    """The database refused or failed (PEP 249)."""
+    """The database refused or failed. PEP 249 has this class."""
 
 
 class DataError(DatabaseError):
-    """A value did not fit: out of range, of a wrong type, not encodable (PEP 249)."""
+    """A value did not fit: out of range, of a wrong type, not encodable. PEP 249 has this class."""
 
 
 class OperationalError(DatabaseError):
-    """The database's operation failed, not necessarily by the program's fault (PEP 249)."""
+    """The database's operation failed, not necessarily by the program's fault. PEP 249 has this class."""
 
 
 class IntegrityError(DatabaseError):
-    """A constraint was violated (PEP 249)."""
+    """A constraint was violated. PEP 249 has this class."""
 
 
 class InternalError(DatabaseError):
-    """The database or the driver failed inside (PEP 249)."""
+    """The database or the driver failed inside. PEP 249 has this class."""
 
 
 class ProgrammingError(DatabaseError):
-    """The statement or the call is wrong: syntax, unknown table, misuse (PEP 249)."""
+    """The statement or the call is wrong: syntax, unknown table, misuse. PEP 249 has this class."""
 
 
 class NotSupportedError(DatabaseError):
-    """This database or driver cannot do what was asked (PEP 249)."""
+    """This database or driver cannot do what was asked. PEP 249 has this class."""
 
 
 # -- integrity
@@ -244,17 +250,32 @@ class UncommittedWorkWarning(UserWarning):
 
 
 class Diagnosis:
-    """What a driver file says about one exception: our class, the codes, and a text free of values or ''."""
+    """
+    What a driver file says about one exception: our class, the codes, the server's words, and what they are about.
 
-    __slots__ = ("code", "error", "sqlstate", "text")
+    `text` may have values in it between two `redact.MARK`s; quoted parameters are found without.
+    """
+
+    __slots__ = ("code", "column", "constraint", "error", "sqlstate", "table", "text")
 
     def __init__(
-        self, error: type[Error], sqlstate: str | None = None, code: int | None = None, text: str = ""
+        self,
+        error: type[Error],
+        sqlstate: str | None = None,
+        code: int | None = None,
+        text: str = "",
+        *,
+        constraint: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
     ) -> None:
         self.error = error
         self.sqlstate = sqlstate
         self.code = code
         self.text = text
+        self.constraint = constraint
+        self.table = table
+        self.column = column
 
 
 def shorten(statement: str, width: int = SHOWN) -> str:
@@ -278,7 +299,7 @@ def is_interruption(exc: BaseException, diagnoser: Diagnoser, values: bool = Tru
     return diagnoser.diagnose(exc) is None
 
 
-def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None) -> Error:
+def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = None, parameters: Any = None) -> Error:
     """
     Return our error for a driver's exception, which is its cause; to be raised at once, and in no variable.
 
@@ -286,14 +307,16 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
 
     An error of ours is returned as it is. What the driver does not know as its own (a value that cannot be
     adapted: OverflowError, UnicodeEncodeError, TypeError) is a DataError; see `is_interruption` for what is to go on unmapped.
+    `parameters` are the values that must not be shown.
     """
     if isinstance(exc, Error):
         exc.statement = exc.statement or statement
         return exc
-    found: Diagnosis | None = diagnoser.diagnose(exc)
-    if found is None:
-        found = Diagnosis(DataError, text=f"the driver could not take a value ({type(exc).__name__})")
-    text = found.text or first_sentence(found.error)
+    from .redact import redacted  # which compiles expressions that nobody needs where all is well
+
+    found: Diagnosis = diagnoser.diagnose(exc) or _of_a_value(exc)
+    names = (found.constraint, found.table, found.column)
+    text = redacted(found.text, parameters, statement or "", names) or first_sentence(found.error)
     codes = ", ".join(
         part for part in (found.sqlstate and f"sqlstate {found.sqlstate}", found.code and f"code {found.code}") if part
     )
@@ -301,13 +324,23 @@ def map_error(exc: BaseException, diagnoser: Diagnoser, statement: str | None = 
     if statement:
         message += f' in "{shorten(statement)}"'
     error = found.error(message, orig=exc, sqlstate=found.sqlstate, code=found.code, statement=statement)
+    error.constraint, error.table, error.column = names
     error.__cause__ = exc
     return error
 
 
+def _of_a_value(exc: BaseException) -> Diagnosis:
+    """Say what the adapting of a value raised, in the driver or in the program's own adapter."""
+    if isinstance(exc, UnicodeEncodeError):
+        return Diagnosis(
+            DataError, text=f"a text cannot be encoded as {exc.encoding} at its character {exc.start + 1}: {exc.reason}"
+        )
+    return Diagnosis(DataError, text=f"the driver could not take a value ({type(exc).__name__}): {exc}")
+
+
 def first_sentence(error: type[Error]) -> str:
     """Return what an error class stands for, as the start of a message."""
-    line = (error.__doc__ or error.__name__).strip().splitlines()[0]
+    line = (error.__doc__ or error.__name__).strip().splitlines()[0].partition(". ")[0]
     return line[0].lower() + line[1:].rstrip(".")
 
 

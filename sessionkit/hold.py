@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import errors
 from ._typing import ACTIVE, BROKEN, IDLE, INERROR
 from .errors import map_error, shorten
+from .words import names, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,15 +147,32 @@ class Hold:
 
     # -- failing
 
-    def _failed(self, exc: Exception, sql: str, is_opaque: bool = False) -> Error:
-        """Map a statement's error, and find out what it left of the transaction; an opaque one may have committed first."""
+    def _failed(self, exc: Exception, sql: str, is_opaque: bool = False, parameters: Any = None) -> Error:
+        """
+        Map a statement's error, and find out what it left of the transaction; an opaque one may have committed first.
+
+        `parameters` are the values that its text must not show.
+        """
         driver = self.source.driver
-        error = map_error(exc, driver, sql)
+        error = map_error(exc, driver, sql, parameters)
+        if isinstance(error, (errors.IntegrityError, errors.DataError)):
+            self._locate(error, sql)
         own = isinstance(exc, errors.Error) or driver.diagnose(exc) is not None
         if own or (self.lease is not None and driver.is_in_step(self.lease.conn)):
             self.doubt = False
         self._after_error(error, is_opaque)
         return error
+
+    def _locate(self, error: Error, sql: str) -> None:
+        """Where the server did not say which table it was, the statement does; a key of one column often has its name."""
+        if error.table is None:
+            error.table = target(self.source.driver.lexicon.tokens(sql))
+        if (
+            error.column is None
+            and error.constraint
+            and names(self.source.driver.lexicon.tokens(sql), error.constraint)
+        ):
+            error.column = error.constraint
 
     def _after_error(self, error: Error, is_opaque: bool) -> None:
         if isinstance(error, errors.ReadOnlyError):

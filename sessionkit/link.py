@@ -95,7 +95,7 @@ class Link(Ending):
         except Exception as exc:
             if is_interruption(exc, source.driver):
                 raise
-            raise self._failed_and_told(exc, statement, started)
+            raise self._failed_and_told(exc, statement, bound, started)
         self.doubt = False
         if statement.writes and statement not in self.written:
             self.remember(statement)
@@ -103,8 +103,8 @@ class Link(Ending):
             self._tell(statement, started, fetched[2], None)
         return fetched
 
-    def _failed_and_told(self, exc: Exception, statement: Statement, started: float) -> Error:
-        error = self._failed(exc, statement.sql, statement.is_opaque)
+    def _failed_and_told(self, exc: Exception, statement: Statement, bound: Any, started: float) -> Error:
+        error = self._failed(exc, statement.sql, statement.is_opaque, bound)
         if self.source.listeners.told:
             self._tell(statement, started, -1, error)
         return error
@@ -114,8 +114,12 @@ class Link(Ending):
         name = type(error).__name__ if error is not None else None
         source.listeners.tell(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
 
-    def open_cursor(self, statement: Statement, run: Callable[[Any, Any], object]) -> Any:
-        """Run a statement in the driver's own terms, and return its cursor, open until the transaction ends."""
+    def open_cursor(self, statement: Statement, run: Callable[[Any, Any], object], parameters: Any) -> Any:
+        """
+        Run a statement in the driver's own terms, and return its cursor, open until the transaction ends.
+
+        `parameters` are the values that an error's text must not show.
+        """
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
         try:
@@ -130,7 +134,7 @@ class Link(Ending):
         except Exception as exc:
             if is_interruption(exc, driver):
                 raise
-            raise self._failed(exc, statement.sql, statement.is_opaque)
+            raise self._failed(exc, statement.sql, statement.is_opaque, parameters)
         self.doubt = False
         if statement.writes and statement not in self.written:
             self.remember(statement)

@@ -20,39 +20,13 @@ NONE, NAMED, POSITIONAL, OWN = "none", "named", "positional", "own"
 _BY_POSITION = (POSITIONAL, OWN)
 
 _BOUNDARY = frozenset(
-    [
-        "(",
-        ",",
-        ";",
-        "AND",
-        "OR",
-        "XOR",
-        "WHERE",
-        "ON",
-        "WHEN",
-        "THEN",
-        "ELSE",
-        "SELECT",
-        "HAVING",
-        "CASE",
-        "SET",
-        "RETURNING",
-        "BY",
-        "=",
-        "<",
-        ">",
-        "+",
-        "-",
-        "*",
-        "/",
-        "|",
-        "&",
-    ]
-)
+    ["(", ",", ";", "AND", "OR", "XOR", "WHERE", "ON", "WHEN", "THEN", "ELSE", "SELECT", "HAVING", "CASE", "SET",
+     "RETURNING", "BY", "=", "<", ">", "+", "-", "*", "/", "|", "&"]
+)  # fmt: skip
 
 
 class Slot:
-    """One placeholder of a statement: its name or position, and for `:*name` where it stands."""
+    """One placeholder of a statement: its name or position, whether it stands alone in `IN (…)`, and whether under NOT."""
 
     __slots__ = ("alone", "expands", "key", "negated")
 
@@ -88,7 +62,7 @@ class Statement:
     """
 
     __slots__ = (
-        "_count", "_doubled", "_fixed", "_lexicon", "_names", "_plain", "_slots", "commits", "is_opaque", "is_special",
+        "_count", "_doubled", "_fixed", "_lexicon", "_lone", "_names", "_plain", "_slots", "commits", "is_opaque", "is_special",
         "is_unscanned", "kind", "leaves", "shape", "sql", "static", "words", "writes",
     )  # fmt: skip
 
@@ -109,10 +83,11 @@ class Statement:
         self.is_special = self.commits or self.leaves != NOTHING
         self.shape: tuple[Any, Any] | None = None
         self._names = frozenset(slot.key for slot in self._slots) if kind not in _BY_POSITION else frozenset()
+        self._lone = [at for at, slot in enumerate(self._slots) if slot.alone and not slot.expands]
         self._fixed = None if any(slot.expands for slot in self._slots) else self._render([1] * len(self._slots))
         nothing_to_bind = kind == NONE and not self._slots and self._fixed is not None
         self.static: tuple[str, None] | None = (str(self._fixed), None) if nothing_to_bind else None
-        by_position = kind == POSITIONAL and lexicon.paramstyle in ("qmark", "format", "numeric")
+        by_position = kind == POSITIONAL and not self._lone and lexicon.paramstyle in ("qmark", "format", "numeric")
         self._count = len(self._slots) if by_position else 0  # above 0: a tuple of so many goes to the driver as it is
 
     def bind(self, parameters: Any) -> tuple[str, Any]:
@@ -125,6 +100,8 @@ class Statement:
         if self._count and type(parameters) is tuple and len(parameters) == self._count and self._fixed is not None:
             return self._fixed, parameters
         values = self._values(parameters)
+        if self._lone:
+            self._check_lone(values)
         if self._fixed is not None:
             return self._fixed, self._packed(values)
         lists = [
@@ -156,37 +133,58 @@ class Statement:
     def _values(self, parameters: Any) -> Sequence[Any]:
         if self.kind == POSITIONAL:
             if len(parameters) != len(self._slots):
-                raise ArgumentError(
-                    f"the statement has {len(self._slots)} placeholders and got {len(parameters)} "
-                    f'parameters: "{shorten(self.sql)}"'
-                )
+                raise self._miscounted(parameters)
             return parameters  # type: ignore[no-any-return]
         if self.kind == NONE:
             if self._slots:
-                raise self._mismatch(self._names, "missing")
+                raise self._missing(self._names, "none")
             return ()
         if not isinstance(parameters, Mapping):
             return self._attributes(parameters)
         try:
             values = [parameters[slot.key] for slot in self._slots]
         except KeyError:
-            raise self._mismatch(self._names - set(parameters), "missing") from None
+            raise self._missing(self._names - set(parameters), _listed(parameters)) from None
         if len(parameters) != len(self._names):
             surplus = set(parameters) - self._names
             if surplus:
-                raise self._mismatch(surplus, "superfluous")
+                raise self._unexpected(surplus)
         return values
 
     def _attributes(self, source: object) -> Sequence[Any]:
         missing = {str(name) for name in self._names if not hasattr(source, str(name))}
         if missing:
-            raise self._mismatch(missing, f"missing in {type(source).__name__}")
+            raise self._missing(missing, f"a {type(source).__name__}")
         return [getattr(source, str(slot.key)) for slot in self._slots]
 
-    def _mismatch(self, names: Iterable[object], what: str) -> ArgumentError:
-        listed = ", ".join(sorted(map(str, names)))
-        known = ", ".join(sorted(map(str, self._names))) or "none"
-        return ArgumentError(f'parameter {what}: {listed} (the statement names: {known}) in "{shorten(self.sql)}"')
+    def _check_lone(self, values: Sequence[Any]) -> None:
+        for at in self._lone:
+            if isinstance(values[at], (list, tuple, set, frozenset)):
+                name = self._slots[at].key
+                as_list = f":*{name}" if isinstance(name, str) else ":*name, with a mapping"
+                raise ArgumentError(f'a list for IN (…) goes in as {as_list}: "{shorten(self.sql)}"')
+
+    def _missing(self, names: Iterable[object], given: str) -> ArgumentError:
+        known = _listed(self._names)
+        return ArgumentError(
+            f'parameter missing: {_listed(names)} (the statement names: {known}; given: {given}) in "{shorten(self.sql)}"'
+        )
+
+    def _unexpected(self, names: Iterable[object]) -> ArgumentError:
+        marks = len(_scan(self.sql, POSITIONAL, self._lexicon)[1])
+        has = f"names: {_listed(self._names)}"
+        if not self._names:
+            has = f"has {marks} ?, for which a sequence is given" if marks else "has no placeholder"
+        return ArgumentError(f'unexpected parameter {_listed(names)}; the statement {has}: "{shorten(self.sql)}"')
+
+    def _miscounted(self, parameters: Sequence[Any]) -> ArgumentError:
+        several = parameters and (
+            isinstance(parameters[0], (Mapping, tuple, list)) or hasattr(type(parameters[0]), "__dataclass_fields__")
+        )
+        return ArgumentError(
+            f"the statement has {len(self._slots)} placeholders and got {len(parameters)} "
+            f'parameters: "{shorten(self.sql)}"' + ("; for several rows: executemany" if several else "")
+        )
 
     def _check_empty(self, slot: Slot) -> None:
         if slot.negated:
@@ -240,7 +238,7 @@ def _scan(sql: str, kind: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]],
     parts = [("", "")]
     slots: list[Slot] = []
     seen: list[str] = []
-    extent, ended = Extent(lexicon), False
+    extent, ended, follows = Extent(lexicon), False, False
     for token, text in lexicon.tokens(sql):
         if token in ("space", "comment"):
             parts[-1] = _extended(parts[-1], token, text, lexicon)
@@ -252,18 +250,20 @@ def _scan(sql: str, kind: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]],
                 f'one call runs one statement, and another one follows after the ";" in "{shorten(sql)}"; it was not sent: '
                 "use script(), or one call for each"
             )
-        if seen and seen[-1] == ":*":
+        if follows:
             slots[-1].alone = slots[-1].alone and text == ")"
+        follows = False
         if token == "name" and kind not in _BY_POSITION:
-            slots.append(_named_slot(text, seen))
+            slots.append(_slot(text[1:], seen))
         elif token == "mark" and kind == POSITIONAL:
-            slots.append(Slot(len(slots)))
+            slots.append(_slot(len(slots), seen))
         else:
             seen.append(text.upper() if token == "word" else text[0] if token == "literal" else text)
             parts[-1] = _extended(parts[-1], token, text, lexicon)
             continue
-        seen.append(":*" if slots[-1].expands else ":")
+        seen.append(":")
         parts.append(("", ""))
+        follows = True
     return parts, slots, seen
 
 
@@ -275,10 +275,11 @@ def _extended(part: tuple[str, str], token: str, text: str, lexicon: Lexicon) ->
     return part[0] + text, part[1] + text
 
 
-def _named_slot(text: str, seen: list[str]) -> Slot:
-    if not text.startswith(":*"):
-        return Slot(text[1:])
-    slot = Slot(text[2:], expands=True, negated=_is_negated(seen))
+def _slot(key: str | int, seen: list[str]) -> Slot:
+    if isinstance(key, str) and key.startswith("*"):
+        slot = Slot(key[1:], expands=True, negated=_is_negated(seen))
+    else:
+        slot = Slot(key)
     slot.alone = seen[-2:] == ["IN", "("]
     return slot
 
@@ -298,6 +299,10 @@ def _is_negated(seen: list[str]) -> bool:
         elif word in _BOUNDARY:
             return False
     return False
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, names))) or "none"
 
 
 def _as_list(slot: Slot, value: object) -> list[Any]:

@@ -146,5 +146,8 @@ class Registry(Runner):
     def __exit__(self, *exc: object) -> None:
         self.dispose()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a Registry is not copied or sent to another process: make one there from its URLs")
+
     def __repr__(self) -> str:
         return f"<Registry: {', '.join(self._engines) or 'empty'}>"

@@ -120,8 +120,9 @@ class Result(Generic[T]):
         return len(self._fetched[0] or ())
 
     def __bool__(self) -> bool:
-        """A result is a fact, with rows or without: always true, so that `or` never drops one."""
-        return True
+        """Tell whether there are rows; the result of a statement that returns none (an UPDATE) is true."""
+        rows = self._fetched[0]
+        return rows is None or bool(rows)
 
     def becoming(self, make: Callable[[Any], U], objects: list[U] | None = None) -> Result[U]:
         """Return this result with another idea of what a row becomes (`objects`: already made)."""

@@ -13,18 +13,38 @@ if TYPE_CHECKING:
 
 _KNOWN: dict[tuple[str, ...], type[Row]] = {}
 _KEPT = 512
+_OURS = ("_fields", "_asdict", "_replace")
 
 
 class Row(tuple):  # type: ignore[type-arg]
     """
     A row of a result: a tuple whose columns are attributes too (`row.name`, `row[1]`, unpacking).
 
-    Of duplicate column names the first has the name; all have their position. A column's name wins over a
+    `_fields`, `_asdict()` and `_replace(**changes)` are those of named tuples. Of duplicate column names the first has the name; all have their position. A column's name wins over a
     tuple's method (`row.count`), but not over Python's own `__names__`. Rows compare, hash and pickle as tuples do.
     """
 
     __slots__ = ()
-    _columns: tuple[str, ...] = ()
+    _fields: tuple[str, ...] = ()
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return the row as a dict by column name, in their order; the first of duplicate names wins."""
+        return {name: self[self._fields.index(name)] for name in self._fields}
+
+    def _replace(self, **changes: Any) -> Row:
+        """
+        Return the row with other values in some columns.
+
+        Raises:
+            ValueError: it has no such column (as with named tuples).
+        """
+        unknown = [name for name in changes if name not in self._fields]
+        if unknown:
+            raise ValueError(f"the row has no column {', '.join(unknown)} (columns: {', '.join(self._fields)})")
+        values = list(self)
+        for name, value in changes.items():
+            values[self._fields.index(name)] = value
+        return type(self)(values)
 
     if TYPE_CHECKING:
 
@@ -32,15 +52,15 @@ class Row(tuple):  # type: ignore[type-arg]
     else:
 
         def __getattr__(self, name):
-            known = ", ".join(self._columns)
+            known = ", ".join(self._fields)
             raise AttributeError(f"the row has no column {name!r} (columns: {known})")
 
     def __repr__(self) -> str:
-        pairs = (f"{name}={value!r}" for name, value in zip(self._columns, self, strict=True))
+        pairs = (f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
         return f"Row({', '.join(pairs)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self._columns, tuple(self)))
+        return (_rebuild, (self._fields, tuple(self)))
 
 
 def row_class(columns: Sequence[str]) -> type[Row]:
@@ -53,9 +73,9 @@ def row_class(columns: Sequence[str]) -> type[Row]:
         _KNOWN.clear()
     members: dict[str, object] = {"__slots__": (), "__module__": __name__, "__doc__": Row.__doc__}
     for position, name in enumerate(key):
-        if name not in members and name != "_columns" and not (name.startswith("__") and name.endswith("__")):
+        if name not in members and name not in _OURS and not (name.startswith("__") and name.endswith("__")):
             members[name] = property(itemgetter(position))
-    members["_columns"] = key
+    members["_fields"] = key
     made = _KNOWN[key] = type("Row", (Row,), members)
     return made
 

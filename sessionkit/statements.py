@@ -235,7 +235,7 @@ class Statements:
             if compiled.is_unscanned:
                 compiled = self._link(source).scan(operation, None, 3, own=True)
             link = self._ready(source, compiled)
-            cursor = link.open_cursor(compiled, run)
+            cursor = link.open_cursor(compiled, run, None)
             if compiled.commits:
                 self._end_committed(link, compiled)
             return link, cursor

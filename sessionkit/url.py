@@ -122,13 +122,14 @@ class URL:
         user = quote(self.username, safe="") if self.username else ""
         if self.password is not None:
             user += f":{HIDDEN}"
-        host = f"[{self.host}]" if self.host and ":" in self.host and "," not in self.host else self.host or ""
+        host = self.host or ""
+        if ":" in host and "," not in host:
+            host = f"[{host}]"
+        elif "/" in host:  # the folder of a socket
+            host = quote(host, safe=",:")
         place = (f"{user}@" if user else "") + host + (f":{self.port}" if self.port else "")
         path = f"/{quote(self.database, safe='/:.')}" if self.database is not None else ""
-        pairs = (
-            f"{key}={HIDDEN if _SECRET_KEYS.search(key) else quote(value, safe='/:,')}"
-            for key, value in self.query.items()
-        )
+        pairs = (f"{key}={HIDDEN if is_secret(key) else quote(value, safe='/:,')}" for key, value in self.query.items())
         query = "&".join(pairs)
         driver = f"+{self.driver}" if self.driver else ""
         return f"{self.scheme}{driver}://{place}{path}" + (f"?{query}" if query else "")
@@ -149,6 +150,11 @@ class URL:
             self.scheme, self.driver, self.username, self.password,
             self.host, self.port, self.database, self.query,
         )  # fmt: skip
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether an option's name says that its value is not to be shown."""
+    return _SECRET_KEYS.search(key) is not None
 
 
 def _control(text: str) -> int:

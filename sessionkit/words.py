@@ -183,6 +183,24 @@ def leaves_on_sqlite(tokens: Sequence[str], sql: str) -> bool:
 # -- what a statement names
 
 
+def target(tokens: Iterable[tuple[str, str]]) -> str | None:
+    """Return the name of the table that an INSERT, REPLACE, UPDATE or DELETE writes to, or None."""
+    words = [piece for token, piece in tokens if token not in ("space", "comment")]
+    verb = words[0].upper() if words else ""
+    before = {"INSERT": "INTO", "REPLACE": "INTO", "DELETE": "FROM", "UPDATE": "UPDATE"}.get(verb, "")
+    at = next((at for at, word in enumerate(words[:6]) if word.upper() == before), None) if before else None
+    if at is None or at + 1 >= len(words):
+        return None
+    while words[at + 2 : at + 3] == ["."] and at + 3 < len(words):
+        at += 2
+    return words[at + 1].strip('`"[]')
+
+
+def names(tokens: Iterable[tuple[str, str]], name: str) -> bool:
+    """Tell whether a statement has this name in it, quoted or not, and outside of strings."""
+    return any(piece.strip('`"[]') == name for token, piece in tokens if token == "word" or piece[:1] in '`"[')
+
+
 def written_names(tokens: Iterable[tuple[str, str]]) -> list[str]:
     """Return the names between a writing statement's verb and its values: its tables, and some words beside them."""
     found: list[str] = []

@@ -16,10 +16,10 @@ PACKAGE = Path(sessionkit.__file__).parent
 # Floors, lowest first. A room may import the rooms of lower floors; on its own floor only those that stand left of
 # it in a row of arrows.
 FLOORS: list[list[list[str]]] = [
-    [["_typing", "errors", "lexicon", "options"]],
+    [["_typing", "redact", "errors", "lexicon", "options"]],
     [
         ["url"], ["words", "params"], ["limits"], ["errnos"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
-        ["lease", "keeper"],
+        ["lease", "keeper"], ["refusals"],
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],

@@ -245,7 +245,19 @@ def test_a_wrong_option(option: str, wrong: Any) -> None:
 
 
 def test_an_option_that_the_driver_does_not_take() -> None:
-    """Told by name, when the first connection is opened."""
-    with sessionkit.create_engine("sqlite://", conect_timeout=3) as engine:
-        with pytest.raises(ArgumentError, match=r"did not take the options \(given: conect_timeout\)"):
+    """Told by name, when the first connection is opened, with the one that was meant; no value is shown."""
+    for url, option, meant in (
+        ("sqlite://", "pool_sise", "pool_size"),
+        ("sqlite://", "bussy_timeout", "busy_timeout"),
+        ("postgresql://127.0.0.1:1/x", "pool_sise", "pool_size"),
+        ("postgresql://127.0.0.1:1/x", "aplication_name", "application_name"),
+        ("mysql://127.0.0.1:1/x", "pool_sise", "pool_size"),
+        ("mysql://127.0.0.1:1/x", "conect_timeout", "connect_timeout"),
+    ):
+        with sessionkit.create_engine(url, **{option: "hunter2"}) as engine:
+            with pytest.raises(ArgumentError, match=f"unknown option {option}: .* did you mean {meant}") as caught:
+                engine.execute("select 1")
+        assert "hunter2" not in str(caught.value)
+    with sessionkit.create_engine("sqlite://", frobnicate=1) as engine:
+        with pytest.raises(ArgumentError, match=r"unknown option frobnicate: neither the engine nor sqlite3 has it$"):
             engine.execute("select 1")

@@ -113,6 +113,12 @@ class Driver:
         }
         return {**{key: value for key, value in parts.items() if value is not None}, **url.query, **options}
 
+    def option_names(self) -> list[str]:
+        """Return the names of the options that `connect` takes, for the text of an error."""
+        from inspect import signature
+
+        return list(signature(self.dbapi().connect).parameters)
+
     def check(self, url: URL, options: Mapping[str, Any]) -> None:
         """Refuse a URL or options that can never work, without I/O."""
 

@@ -9,6 +9,8 @@ from .. import errors
 from ..errors import Diagnosis, lookup
 from ..lexicon import Lexicon
 from ..limits import Waiting
+from ..redact import MARK
+from ..sqlstates import CONNECTING_TEXTS, attempts, key_pattern, named, value_pattern
 from ..url import host_port
 from ..words import leaves_on_postgresql
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
@@ -25,23 +27,6 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 CANCELLING = 0.15
 """Seconds for asking a server that did not answer in time to stop what it does."""
-_VOUCHED = ("08", "23", "25", "3D", "3F", "40", "42", "53", "55", "57")  # classes whose primary message has no value
-# all failures to connect come without SQLSTATE (FATAL in the server's text): judged by text, in libpq's English
-_CONNECTING: tuple[tuple[str, type[errors.Error], str], ...] = (
-    ("too many clients", errors.TooManyConnectionsError, "the server has too many clients"),
-    ("remaining connection slots", errors.TooManyConnectionsError, "the server's connection slots are taken"),
-    ("too many connections", errors.TooManyConnectionsError, "too many connections"),
-    ("authentication failed", errors.OperationalError, "the server refused the user or the password"),
-    ("no password supplied", errors.OperationalError, "the server wants a password and got none"),
-    ("no pg_hba.conf entry", errors.OperationalError, "the server's pg_hba.conf has no entry for this user and host"),
-    ("role ", errors.OperationalError, "the server has no such role"),
-    ("starting up", errors.DisconnectionError, "the server is starting up"),
-    ("shutting down", errors.DisconnectionError, "the server is shutting down"),
-    ("could not translate host name", errors.DisconnectionError, "the host name is not known"),
-    ("failed to resolve host", errors.DisconnectionError, "the host name is not known"),
-    ("Connection refused", errors.DisconnectionError, "nobody listens there (connection refused)"),
-    ("timeout", errors.DisconnectionError, "no answer in time"),
-)
 
 
 class Psycopg(Driver):
@@ -78,6 +63,12 @@ class Psycopg(Driver):
         else:
             given |= {key: value for key, value in (("host", url.host), ("port", url.port)) if value}
         return {**given, **url.query, **options, "autocommit": True}
+
+    def option_names(self) -> list[str]:
+        """psycopg's and libpq's."""
+        import psycopg
+
+        return [*super().option_names(), *(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())]
 
     def close(self, conn: Any) -> None:
         """
@@ -296,28 +287,29 @@ class Psycopg(Driver):
         sqlstate = getattr(exc, "sqlstate", None)
         if sqlstate is None:
             return self._without_sqlstate(exc)
-        primary = getattr(getattr(exc, "diag", None), "message_primary", None) or ""
-        text = " ".join(primary.split()) if sqlstate[:2] in _VOUCHED else ""
+        diag = getattr(exc, "diag", None)
+        text = getattr(diag, "message_primary", None) or ""
+        if sqlstate[:2] == "22":  # a value that did not fit is quoted
+            text = value_pattern().sub(rf"{MARK}\g<0>{MARK}", text)
+        names = {key: getattr(diag, f"{key}_name", None) for key in ("constraint", "table", "column")}
+        if names["column"] is None and sqlstate[:2] == "23":
+            names |= named(getattr(diag, "message_detail", None) or "", [key_pattern()])
         fallback = super().diagnose(exc)
         default = fallback.error if fallback else errors.DatabaseError
-        return Diagnosis(lookup(SQLSTATES, sqlstate, sqlstate[:2], default=default), sqlstate, text=text)
+        return Diagnosis(lookup(SQLSTATES, sqlstate, sqlstate[:2], default=default), sqlstate, text=text, **names)
 
     def _without_sqlstate(self, exc: BaseException) -> Diagnosis | None:
         text = str(exc)
         names = {cls.__name__ for cls in type(exc).__mro__}
         if "OperationalError" in names:
             if "number of parameters" in text:  # refused by libpq, and nothing was sent
-                return Diagnosis(errors.DataError, text=" ".join(text.split()))
-            for part, error, told in _CONNECTING:
-                if part in text:
-                    return Diagnosis(error, text=told)
-            if "FATAL:" in text and "does not exist" in text:
-                return Diagnosis(errors.OperationalError, text="the server has no such database")
-            return Diagnosis(
-                errors.DisconnectionError, text="the connection to the server is lost or could not be made"
-            )
+                return Diagnosis(errors.DataError, text=text)
+            kind = next((error for part, error in CONNECTING_TEXTS if part in text), errors.DisconnectionError)
+            if kind is errors.DisconnectionError and "FATAL:" in text and "does not exist" in text:  # the database
+                kind = errors.OperationalError
+            return Diagnosis(kind, text=attempts(text))
         if "cannot adapt" in text:
-            return Diagnosis(errors.DataError, text="psycopg has no form for a parameter's type")
+            return Diagnosis(errors.DataError, text=text)
         if "InterfaceError" in names and "closed" in text:
             return Diagnosis(errors.DisconnectionError, text="the connection is closed")
         return super().diagnose(exc)

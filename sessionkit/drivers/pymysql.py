@@ -6,10 +6,12 @@ from functools import cache
 from time import monotonic
 
 from .. import errors
-from ..errnos import CODES
+from ..errnos import CODES, name_patterns, value_pattern
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
 from ..limits import LARGE, Reader, TooLarge, send_together, sized
+from ..redact import MARK
+from ..sqlstates import named
 from ..words import commits_on_mysql, leaves_on_mysql, written_names
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
 
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
 _IN_TRANSACTION, _NO_BACKSLASH, _ANSI_QUOTES = 0x0001, 0x0200, 0x8000
 _RESET_CONNECTION = 0x1F  # COM_RESET_CONNECTION: MySQL 5.7.3, MariaDB 10.2.4
 _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
-
-_VOUCHED = frozenset(
-    (1048, 1364, 1451, 1452, 4025, 3819, 1213, 1205, 3572, 1020, 1146, 1054, 1051, 1052, 1050, 1060, 1061, 1091, 1109, 1136,
-     1290, 1792, 1836, 1040, 1203, 1205, 1317, 1969, 3024, 1927, 4031, 1053, 1049, 1305)
-)  # fmt: skip
-
 
 _STALE = object()  # no timeout that a socket can have
 _CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -329,22 +325,27 @@ class PyMySQL(Driver):
         """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
         if isinstance(exc, (BadValue, TooLarge)):
             return Diagnosis(errors.DataError, text=str(exc))
-        if isinstance(exc, UnicodeEncodeError):
-            return Diagnosis(errors.DataError, text="a text cannot be encoded")
         if not self.owns(exc):
             return None
         code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
         found = super().diagnose(exc)
         default = found.error if found else errors.DatabaseError
         if not code:
-            gone = default is errors.InterfaceError or "Already closed" in str(exc)
-            return Diagnosis(
-                errors.DisconnectionError if gone else default, text="the connection is closed" if gone else ""
-            )
-        text = _safe_text(code, str(exc.args[1]) if len(exc.args) > 1 else "")
+            if default is errors.InterfaceError or "Already closed" in str(exc):
+                return Diagnosis(errors.DisconnectionError, text="the connection is closed")
+            return found
         if code == 1105 and "(errno 1213)" in str(exc):  # Vitess
-            return Diagnosis(errors.DeadlockError, code=code)
-        return Diagnosis(lookup(CODES, code, default=default), code=code, text=text)
+            return Diagnosis(errors.DeadlockError, code=code, text=str(exc.args[-1]))
+        text = str(exc.args[1]) if len(exc.args) > 1 else ""
+        names = named(text, name_patterns())
+        if "column" in names:
+            names["column"] = names["column"].replace("`", "")
+        return Diagnosis(
+            lookup(CODES, code, default=default),
+            code=code,
+            text=value_pattern().sub(rf"{MARK}\g<0>{MARK}", text),
+            **names,
+        )
 
 
 _LEXICONS = {  # the rules under each mode that the server tells
@@ -365,14 +366,6 @@ def _has_kept(conn: Any) -> bool:
     """Look in the warnings of a rollback whether something could not be undone."""
     conn.query("SHOW WARNINGS")
     return any(int(row[1]) == _KEPT for row in conn._result.rows)
-
-
-def _safe_text(code: int, text: str) -> str:
-    if code in _VOUCHED:
-        return text
-    if code == 1062:  # "Duplicate entry '…' for key '…'": the value first, the key's name last
-        return "duplicate entry for key " + text.rpartition(" for key ")[2]
-    return "syntax error" if code == 1064 else ""
 
 
 def _plain(value: object, known: Mapping[type, object]) -> object:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
 from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..sqlstates import named
 from ..words import leaves_on_sqlite
 from .base import ACTIVE, BROKEN, IDLE, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping, Sequence
     from typing import Any
 
@@ -86,6 +89,10 @@ class SQLite(Driver):
             raise ArgumentError(
                 f"unknown in a sqlite URL's query: {', '.join(unknown)} (known: {', '.join(_OWN_OPTIONS)})"
             )
+
+    def option_names(self) -> list[str]:
+        """Ours; the module's own cannot be asked for."""
+        return [*_OWN_OPTIONS, "timeout", "detect_types", "factory", "cached_statements"]
 
     def is_shared_memory(self, url: URL) -> bool:
         """A `:memory:` or unnamed database lives in its one connection."""
@@ -307,9 +314,13 @@ class SQLite(Driver):
             if found is not None and found.error is errors.ProgrammingError and "closed database" in str(exc):
                 return Diagnosis(errors.DisconnectionError, text="the connection is closed")
             if "binding parameter" in str(exc):
-                return Diagnosis(errors.DataError, text="sqlite3 has no form for a parameter's type")
+                return Diagnosis(errors.DataError, text=str(exc))
             return found
-        return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=_safe_text(exc, code))
+        text = str(exc)
+        names = named(text, _names())
+        if "columns" in names:
+            names["column"] = ", ".join(part.rpartition(".")[2] for part in names.pop("columns").split(", "))
+        return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=text, **names)
 
 
 class AlwaysBegun(SQLite):
@@ -331,9 +342,18 @@ def has_wal_bug(version: tuple[int, ...]) -> bool:
     return version >= (3, 7) and not mended
 
 
-def _safe_text(exc: BaseException, code: int) -> str:
-    """SQLite's texts name tables and columns; only RAISE() in a trigger brings text that may hold values."""
-    return "" if code & 0xFF == 19 and code not in CODES else str(exc)
+@cache
+def _names() -> list[re.Pattern[str]]:
+    import re
+
+    return [
+        re.compile(r"^(?:UNIQUE|NOT NULL) constraint failed: (?P<columns>(?P<table>[^.]+)\..+)$"),
+        re.compile(r"^UNIQUE constraint failed: index '(?P<constraint>.+)'$"),
+        re.compile(r"^CHECK constraint failed: (?P<constraint>.+)$"),
+        re.compile(r"^no such table: (?:\w+\.)?(?P<table>.+)$"),
+        re.compile(r"^no such column: (?:\w+\.)?(?P<column>.+)$"),
+        re.compile(r"^table (?P<table>.+) has no column named (?P<column>.+)$"),
+    ]
 
 
 def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
