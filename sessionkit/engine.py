@@ -73,7 +73,7 @@ class Engine(Runner):
         self.is_given = False
         self.has_marker = False  # the table of resolve="marker" is there
         self._only: Any = None  # the one connection of a database in memory, kept until dispose()
-        self._in_memory = driver.is_shared_memory(url)
+        self.is_in_memory = driver.is_shared_memory(url)
         driver.check(url, self._connect_args)
         if echo:
             self.listeners.add(log_statement)
@@ -81,8 +81,8 @@ class Engine(Runner):
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             reset=self._keep if keep_state else self._reset,
             fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage,
-            size=1 if self._in_memory else pool_size, timeout=pool_timeout,
-            recycle=None if self._in_memory else pool_recycle, idle=None if self._in_memory else pool_idle,
+            size=1 if self.is_in_memory else pool_size, timeout=pool_timeout,
+            recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
 
     # -- making sessions
@@ -203,7 +203,7 @@ class Engine(Runner):
         except BaseException:
             self.driver.close(conn)
             raise
-        if self._in_memory:
+        if self.is_in_memory:
             self._only = conn
         self._told("connect")
         return conn
@@ -242,7 +242,11 @@ class Engine(Runner):
         from .refusals import refused
 
         return refused(
-            exc, self.driver, [*self._connect_args, *self.url.query], create_engine.__kwdefaults__ or (), self._secrets()
+            exc,
+            self.driver,
+            [*self._connect_args, *self.url.query],
+            create_engine.__kwdefaults__ or (),
+            self._secrets(),
         )
 
     def _unconnected(self, exc: Exception) -> errors.Error:

@@ -114,11 +114,17 @@ class Link(Ending):
         name = type(error).__name__ if error is not None else None
         source.listeners.tell(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
 
-    def open_cursor(self, statement: Statement, run: Callable[[Any, Any], object], parameters: Any) -> Any:
+    def open_cursor(
+        self,
+        statement: Statement,
+        run: Callable[[Any, Any], object],
+        parameters: Any,
+        make: Callable[[Any, Any], Any] | None = None,
+    ) -> Any:
         """
         Run a statement in the driver's own terms, and return its cursor, open until the transaction ends.
 
-        `parameters` are the values that an error's text must not show.
+        `parameters` are the values that an error's text must not show; `make` makes the cursor, of the driver and its connection.
         """
         driver, conn = self.source.driver, self.conn()
         self.doubt = True
@@ -128,7 +134,7 @@ class Link(Ending):
             self._begin_now(conn)
             if statement.is_opaque and not self.expected:
                 self.is_shown = driver.begin_visibly(conn)
-            cursor = driver.cursor(conn)
+            cursor = driver.cursor(conn) if make is None else make(driver, conn)
             self.open_cursors += (cursor,)
             run(driver, cursor)
         except Exception as exc:

@@ -178,9 +178,8 @@ class Statement:
         return ArgumentError(f'unexpected parameter {_listed(names)}; the statement {has}: "{shorten(self.sql)}"')
 
     def _miscounted(self, parameters: Sequence[Any]) -> ArgumentError:
-        several = parameters and (
-            isinstance(parameters[0], (Mapping, tuple, list)) or hasattr(type(parameters[0]), "__dataclass_fields__")
-        )
+        first = parameters[0] if parameters else None
+        several = isinstance(first, (Mapping, tuple, list)) or hasattr(type(first), "__dataclass_fields__")
         return ArgumentError(
             f"the statement has {len(self._slots)} placeholders and got {len(parameters)} "
             f'parameters: "{shorten(self.sql)}"' + ("; for several rows: executemany" if several else "")

@@ -20,8 +20,9 @@ class Row(tuple):  # type: ignore[type-arg]
     """
     A row of a result: a tuple whose columns are attributes too (`row.name`, `row[1]`, unpacking).
 
-    `_fields`, `_asdict()` and `_replace(**changes)` are those of named tuples. Of duplicate column names the first has the name; all have their position. A column's name wins over a
-    tuple's method (`row.count`), but not over Python's own `__names__`. Rows compare, hash and pickle as tuples do.
+    `_fields`, `_asdict()` and `_replace(**changes)` are those of named tuples. Of duplicate column names the first has
+    the name; all have their position. A column's name wins over a tuple's method (`row.count`), but not over Python's own
+    `__names__`. Rows compare, hash and pickle as tuples do.
     """
 
     __slots__ = ()

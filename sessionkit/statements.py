@@ -6,6 +6,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import drivers
+from .cursors import CursorProxy
 from .entities import declared
 from .errors import ArgumentError, InvalidRequestError, SessionClosedError
 from .given import Given
@@ -13,15 +14,17 @@ from .identity import IdentityMap
 from .lexicon import cut
 from .link import Link
 from .objects import Objects
-from .proxies import ConnectionProxy, CursorProxy
+from .proxies import connection_proxy
 from .results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._typing import Holder, ManyParameters, Modes, Parameters, Source
+    from .cursors import Make, Opened
     from .guard import Guard
     from .params import Statement
+    from .proxies import ConnectionProxy
     from .rows import Row
     from .transaction import Stack
 
@@ -209,24 +212,36 @@ class Statements:
         """
         with self._guard:
             source = self._source(bind)
-            link = self._ready(source, source.compile(_READING, None))
-            return ConnectionProxy(link, self, self._opened_by(source), self._guard)
+            return connection_proxy(
+                self,
+                source.driver,
+                lambda: self._ready(source, source.compile(_READING, None)),
+                self._opened_by(source),
+                lambda text: self.script(text, bind=bind),
+                self._guard,
+            )
 
     def cursor(self, *, bind: str | None = None) -> CursorProxy:
         """Return a DB-API cursor that works in this session's transaction; no connection is taken before it is used."""
         self._check_usable()
 
-        def opened(operation: Any, run: Callable[[Any, Any], object]) -> tuple[Link, Any]:
-            return self._opened_by(self._source(bind))(operation, run)
+        def opened(
+            operation: Any, run: Callable[[Any, Any], object], parameters: Any, make: Make | None
+        ) -> tuple[Link, Any]:
+            return self._opened_by(self._source(bind))(operation, run, parameters, make)
 
-        return CursorProxy(opened, self._guard)
+        return CursorProxy(opened, self._guard, lambda: self.connection(bind=bind))
 
     # -- inside
 
-    def _opened_by(self, source: Source) -> Callable[[Any, Callable[[Any, Any], object]], tuple[Link, Any]]:
+    def _opened_by(self, source: Source) -> Opened:
         """Return the function that runs a client's statement, by the rules of `execute`, and returns its open cursor."""
 
-        def opened(operation: Any, run: Callable[[Any, Any], object]) -> tuple[Link, Any]:
+        def opened(
+            operation: Any, run: Callable[[Any, Any], object], parameters: Any, make: Make | None
+        ) -> tuple[Link, Any]:
+            if callable(operation):  # the call of a procedure
+                operation = operation(source.driver)
             if not isinstance(operation, str):
                 link = self._link(source)
                 link.lend(2)
@@ -235,7 +250,7 @@ class Statements:
             if compiled.is_unscanned:
                 compiled = self._link(source).scan(operation, None, 3, own=True)
             link = self._ready(source, compiled)
-            cursor = link.open_cursor(compiled, run, None)
+            cursor = link.open_cursor(compiled, run, parameters, make)
             if compiled.commits:
                 self._end_committed(link, compiled)
             return link, cursor

@@ -19,15 +19,15 @@ FLOORS: list[list[list[str]]] = [
     [["_typing", "redact", "errors", "lexicon", "options"]],
     [
         ["url"], ["words", "params"], ["limits"], ["errnos"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
-        ["lease", "keeper"], ["refusals"],
+        ["lease", "keeper"], ["refusals"], ["standins"],
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],
-        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "ending", "link", "proxies"], ["given"],
+        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "ending", "link", "cursors", "proxies"], ["given"],
         ["level", "transaction"],
     ],
     [["statements", "session", "settle", "runs", "engine", "registry"]],
-    [["__init__"], ["cli"], ["testing"]],
+    [["__init__"], ["cli"], ["testing"], ["dbapi"]],
 ]  # fmt: skip
 
 

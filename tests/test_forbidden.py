@@ -110,6 +110,8 @@ def test_no_statement_ends_a_transaction_in_silence(db: Database, way: str) -> N
     for sql in STATEMENTS:
         if way == "script" and ";" in sql:
             continue  # it takes several: see below
+        if way == "connection().cursor()" and sql == "savepoint a":
+            continue  # there it is a nested transaction of the session (tests/test_clients.py)
         found[sql] = outcome(db, WAYS[way], sql)
         put_back(db)
     if WRITE and way == "execute":

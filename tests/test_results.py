@@ -11,7 +11,7 @@ import pytest
 
 from sessionkit import ArgumentError, InvalidRequestError, MultipleResultsFound, NoResultFound, Result
 from sessionkit.lexicon import Lexicon
-from sessionkit.params import Compiler
+from sessionkit.params import Compiler, NoRules, Statement
 from sessionkit.rows import row_class
 
 if TYPE_CHECKING:
@@ -48,8 +48,12 @@ def test_what_a_result_gives() -> None:
         ("id", "name"),
         [1, 2],
         2,
-        True,
+        False,
     )
+    assert found
+    assert Result(
+        (None, None, 0, None), Statement("update t", "none", Lexicon(), NoRules())
+    )  # no rows, and no container
 
 
 def test_mappings_keep_the_order_of_the_columns() -> None:

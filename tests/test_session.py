@@ -435,13 +435,13 @@ def test_a_cursor_works_inside_the_transaction(db: Database) -> None:
     assert db.names() == []
 
 
-def test_a_connection_is_detached_when_the_lease_ends(db: Database) -> None:
+def test_a_connection_is_detached_when_the_session_ends_the_transaction(db: Database) -> None:
     """A late use raises instead of reaching the next borrower's transaction."""
     with db.main.session() as session:
         conn = session.connection()
         cursor = conn.cursor()
         cursor.execute("insert into item (name, price) values ('a', 1)")
-        conn.commit()
+        session.commit()
         for call in (
             conn.cursor,
             conn.commit,

@@ -11,6 +11,7 @@ from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
 from ..lexicon import Lexicon
 from ..options import ISOLATION_LEVELS
 from ..sqlstates import SQLSTATES, by_sqlstate
+from ..standins import Standins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""
 
 
-class Driver:
+class Driver(Standins):
     """
     One DB-API module, as sessionkit needs it. Subclass it, set the class attributes, override what differs.
 
@@ -206,10 +207,6 @@ class Driver:
         if isinstance(operation, (bytes, bytearray)):
             return operation.decode()
         return operation  # type: ignore[no-any-return]  # the compiler refuses what is no string
-
-    def cursor(self, conn: Any) -> Any:
-        """Return a cursor that yields plain tuples."""
-        return conn.cursor()
 
     def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
         """Run one statement; `parameters` is None when there are none, and the text must then reach the server as it is."""

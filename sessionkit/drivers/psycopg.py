@@ -41,6 +41,9 @@ class Psycopg(Driver):
     lexicon = Lexicon("format", dollar=True, nested=True, has_modes=True, max_parameters=65535)
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
+    extras = frozenset("execute info closed broken fileno".split())
+    marking_extras = frozenset("adapters add_notice_handler remove_notice_handler".split())
+    leaving = (True, True)
     begins_with_first = True
     limits_locally = True
     transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
@@ -132,6 +135,14 @@ class Psycopg(Driver):
     def cursor(self, conn: Any) -> Any:
         """Return a client cursor that yields tuples, whatever the connection's factories."""
         return conn.cursor(row_factory=_tuple_row())
+
+    def client_cursor(self, conn: Any, arguments: Any, options: Any, row_factory: Any) -> Any:
+        """A cursor with the options of psycopg's own; tuples where no row_factory is asked for."""
+        return conn.cursor(*arguments, **{"row_factory": row_factory or _tuple_row(), **options})
+
+    def call(self, procedure: str, marks: str) -> str:
+        """A function's rows, as with psycopg2."""
+        return f"SELECT * FROM {procedure}({marks})"
 
     def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
         """Run one statement and fetch all of it; the names of the columns are read off libpq's result."""
@@ -339,12 +350,8 @@ class BeginsByItself(Psycopg):
     """A given connection that is not in autocommit mode: it begins by itself with its first statement, and stays so."""
 
     begins_with_first = False
-    begin, begin_visibly, commit, rollback = (
-        Driver.begin,
-        Driver.begin_visibly,
-        Driver.commit,
-        Driver.rollback,
-    )  # PEP 249's
+    begin, begin_visibly = Driver.begin, Driver.begin_visibly  # PEP 249's
+    commit, rollback = Driver.commit, Driver.rollback
 
 
 _BACKSLASH = Psycopg.lexicon.but(backslash=True)  # under standard_conforming_strings = off

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # flags of the OK packet: SERVER_STATUS_IN_TRANS, SERVER_STATUS_NO_BACKSLASH_ESCAPES, and MariaDB's SERVER_STATUS_ANSI_QUOTES
 _IN_TRANSACTION, _NO_BACKSLASH, _ANSI_QUOTES = 0x0001, 0x0200, 0x8000
-_RESET_CONNECTION = 0x1F  # COM_RESET_CONNECTION: MySQL 5.7.3, MariaDB 10.2.4
+_INIT_DB, _QUERY, _RESET_CONNECTION = 0x02, 0x03, 0x1F  # COM_RESET_CONNECTION: MySQL 5.7.3, MariaDB 10.2.4
 _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
 _STALE = object()  # no timeout that a socket can have
@@ -48,6 +48,11 @@ class PyMySQL(Driver):
         "format", backslash=True, double_strings=True, escape_strings=False, mysql_comments=True, backtick=True,
         empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
     )  # fmt: skip
+    extras = frozenset(
+        "escape escape_string literal insert_id affected_rows thread_id get_server_info open charset".split()
+    )
+    marking_extras = frozenset(["select_db"])
+    leaving = (False, True)
     untold_is_not_the_same = True
     may_keep = True
 
@@ -200,6 +205,10 @@ class PyMySQL(Driver):
                 pass
         return rows, description, len(rows), None
 
+    def call(self, procedure: str, marks: str) -> str:
+        """CALL; parameters that come back are not fetched."""
+        return f"CALL {procedure}({marks})"
+
     def cursor(self, conn: Any) -> Any:
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
         return conn.cursor(_cursor_class())
@@ -229,11 +238,7 @@ class PyMySQL(Driver):
     # -- transactions
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
-        """
-        Nothing is sent unless a mode is asked for, or a given connection has autocommit on.
-
-        SET TRANSACTION holds for the next transaction only, which START TRANSACTION makes this one.
-        """
+        """Nothing is sent unless a mode is asked for (SET TRANSACTION: for the next), or a given connection has autocommit on."""
         if not (isolation_level or read_only or conn.get_autocommit()):
             return False
         if isolation_level:
@@ -352,7 +357,6 @@ _LEXICONS = {  # the rules under each mode that the server tells
     flags: PyMySQL.lexicon.but(backslash=not flags & _NO_BACKSLASH, double_strings=not flags & _ANSI_QUOTES)
     for flags in (0, _NO_BACKSLASH, _ANSI_QUOTES, _NO_BACKSLASH | _ANSI_QUOTES)
 }
-_INIT_DB, _QUERY = 0x02, 0x03
 
 
 @cache

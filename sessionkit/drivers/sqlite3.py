@@ -74,6 +74,11 @@ class SQLite(Driver):
     lexicon = Lexicon("qmark", escape_strings=False, backtick=True, bracket=True, empty_set="")
     isolation_levels = ("SERIALIZABLE",)
     for_update = ""
+    extras = frozenset("execute executemany executescript total_changes iterdump backup interrupt getlimit".split())
+    marking_extras = frozenset(
+        "create_function create_aggregate create_window_function create_collation set_authorizer set_trace_callback "
+        "enable_load_extension load_extension setlimit".split()
+    )
 
     @property
     def returning(self) -> bool:  # type: ignore[override]
@@ -173,6 +178,13 @@ class SQLite(Driver):
         cursor = conn.cursor()
         if conn.row_factory is not None:
             cursor.row_factory = None
+        return cursor
+
+    def client_cursor(self, conn: Any, arguments: Any, options: Any, row_factory: Any) -> Any:
+        """A cursor of any class, with the stand-in's row_factory."""
+        cursor = conn.cursor(*arguments, **options) if arguments or options else self.cursor(conn)
+        if row_factory is not None:
+            cursor.row_factory = row_factory
         return cursor
 
     def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
