@@ -20,7 +20,7 @@ SHOWN = 72
 
 class Error(Exception):
     """
-    The root of every error that sessionkit raises (PEP 249 `Error`).
+    The root of every error that sessionkit raises. PEP 249 has this class.
 
     `orig` is the driver's exception or None, `sqlstate` the five characters of the SQL standard where the
     server gives them, `code` the driver's own number, `statement` the SQL as the program wrote it. `constraint`, `table` and

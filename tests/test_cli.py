@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import zipfile
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sessionkit.cli.columns import Column
 from sessionkit.cli.query import value_of
-from sessionkit.cli.source import _joined, _kind
 
 if TYPE_CHECKING:
     from .conftest import Database
@@ -171,6 +173,7 @@ def test_load_leaves_nothing_when_interrupted(db: Database, tmp_path: Path) -> N
         (b"id,name,price\n1,\xff,1\n", [], "not utf-8"),
         (b'id,name,price\n1,"a"b,1\n', [], "line 2 is no CSV"),
         (b"PK\x03\x04broken", [], "zip"),
+        (b"\x1f\x8bbroken", [], "damaged"),
     ],
 )
 def test_load_of_what_is_no_csv(
@@ -184,25 +187,116 @@ def test_load_of_what_is_no_csv(
     assert sqlite.names() == []
 
 
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+def test_load_of_what_is_not_packed(sqlite: Database, tmp_path: Path, kind: str) -> None:
+    """A name that says so and is wrong."""
+    path = tmp_path / f"x.csv.{kind}"
+    path.write_text("id,name\n")
+    assert f"ends in .{kind} and is no {kind}" in one_line(run("load", sqlite.url, "item", str(path)), 2).replace(
+        "gzip", "gz"
+    )
+
+
 def test_load_of_no_file(sqlite: Database) -> None:
     """Names it."""
     assert "nowhere.csv" in one_line(run("load", sqlite.url, "item", "nowhere.csv"), 1)
 
 
 @pytest.mark.parametrize(
-    ("batches", "kind"),
+    ("texts", "kind"),
     [
-        ([{"1", "-2"}], "integer"), ([{"1", "3000000000"}], "bigint"), ([{"1"}, {"2.5"}], "real"), ([{"007"}], "text"),
-        ([set(), {"2026-01-01"}], "date"), ([{"1"}, {"2026-01-01"}], "text"), ([{"1e5", ".5"}], "real"), ([set()], None),
-        ([{"2026-01-01"}, {"x"}], "text"), ([{"3000000000"}, {"1"}], "bigint"), ([{"-0"}], "integer"), ([{"1" * 30}], "real"),
+        (["1", "-2"], "integer"), (["1", "3000000000"], "bigint"), (["3000000000", "1"], "bigint"), (["1", "2.5"], "real"),
+        (["007"], "text"), (["+1"], "text"), (["-0"], "text"), ([".5"], "text"), (["1."], "text"), (["1_000"], "text"), ([], "text"),
+        (["1E5"], "text"), (["1e5", "2"], "text"), (["1.0E5"], "real"), (["1e-5", "2"], "real"), (["1e+400"], "text"), (["1e-400"], "text"),
+        (["9223372036854775807"], "bigint"), (["9223372036854775808"], "numeric"), (["123456789012345678901234567890"], "numeric"),
+        (["9007199254740993", "1.5"], "numeric"), (["0.1234567890123456"], "numeric"), (["0.123456789012345"], "real"), (["1.50", "2"], "real"),
+        (["٣", "٤"], "text"), (["2026-01-01"], "date"), (["2024-02-30"], "text"), (["2026-01-01", "x"], "text"), (["1", "2026-01-01"], "text"),
+        (["0001-01-01"], "text"), (["2026-01-01 10:11:12"], "timestamp"), (["2026-01-01T10:11:12.5"], "timestamp"), (["2026-01-01 25:00:00"], "text"),
+        (["2026-01-01 10:11:12+02:00", "2026-01-01T10:11:12Z"], "timestamptz"), (["2026-01-01 10:11:12", "2026-01-01"], "text"),
+        (["2026-01-01 10:11:12.1234567"], "text"), (["true", "false"], "boolean"), (["True"], "boolean"), (["true", "FALSE"], "text"), (["true", "1"], "text"),
     ],
 )  # fmt: skip
-def test_kinds_of_columns(batches: list[set[str]], kind: str | None) -> None:
-    """The narrowest that fits all values; a leading zero is no number."""
-    known = None
-    for values in batches:
-        known = _joined(known, _kind(values))
-    assert known == kind
+def test_kinds_of_columns(texts: list[str], kind: str) -> None:
+    """A type only if every text comes back from its value; the same in one batch or in many."""
+    at_once, one_by_one = Column(), Column()
+    at_once.add(set(texts))
+    for text in texts:
+        one_by_one.add({text})
+    assert (at_once.kind, one_by_one.kind) == (kind, kind)
+
+
+TYPED = {
+    "small": ["1", "-7", ""], "large": ["9223372036854775807", "1", "2"], "larger": ["9223372036854775808", "-1", "123456789012345678901234567890"],
+    "code": ["1E5", "007", "2"], "real": ["1.5", "2", "0.25"], "exact": ["0.12345678901234567", "10.5", "3"], "digits": ["٣", "٤", "1"],
+    "day": ["2026-01-02", "", "1999-12-31"], "noday": ["2024-02-30", "2024-02-28", ""], "moment": ["2026-01-02 03:04:05", "2026-01-02 03:04:05.25", ""],
+    "zoned": ["2026-01-02 03:04:05+02:00", "2026-01-02 03:04:05Z", ""], "yes": ["true", "false", ""],
+}  # fmt: skip
+
+
+def test_no_value_is_changed_on_its_way(db: Database, tmp_path: Path) -> None:
+    """Types where the database gives the text back, text elsewhere; and a value that would be refused makes no type."""
+    with (tmp_path / "typed.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([list(TYPED), *zip(*TYPED.values(), strict=True)])
+    db.main.execute("drop table if exists typed")
+    done = run("load", db.url, "typed", str(tmp_path / "typed.csv"), "--create")
+    assert done.returncode == 0, told(done)
+    found = db.main.execute("select * from typed").mappings()
+    db.main.execute("drop table typed")
+    for name, texts in TYPED.items():
+        values = [row[name] for row in found]
+        assert [value is None for value in values] == [text == "" for text in texts]
+        for value, text in zip(values, texts, strict=True):
+            assert value is None or _same(value, text), (name, text, value)
+    kinds = {name: type(next(row[name] for row in found if row[name] is not None)).__name__ for name in TYPED}
+    typed = {"small": "int", "large": "int", "real": "float", "code": "str", "digits": "str", "noday": "str"}
+    typed |= {
+        "sqlite": dict.fromkeys(("larger", "exact", "day", "moment", "zoned", "yes"), "str"),
+        "postgres": {
+            "larger": "Decimal",
+            "exact": "Decimal",
+            "day": "date",
+            "moment": "datetime",
+            "zoned": "datetime",
+            "yes": "bool",
+        },
+        "mariadb": {
+            "larger": "Decimal",
+            "exact": "Decimal",
+            "day": "date",
+            "moment": "datetime",
+            "zoned": "str",
+            "yes": "int",
+        },
+    }[db.kind]
+    assert kinds == typed
+
+
+def _same(value: Any, text: str) -> bool:
+    if isinstance(value, datetime):
+        return value == datetime.fromisoformat(text)
+    if isinstance(value, (int, float, Decimal)) and text not in ("true", "false"):
+        return Decimal(repr(value) if isinstance(value, float) else value) == Decimal(text)
+    return str(value).lower() == text.lower() or (text in ("true", "false") and value == (text == "true"))
+
+
+def test_load_of_tabs(sqlite: Database, tmp_path: Path) -> None:
+    """A .tsv is split at tabs, also when it is packed; a header that shows another delimiter names the option."""
+    (tmp_path / "t.tsv").write_text("id\tv\n1\ta,b\n")
+    (tmp_path / "t.TSV.gz").write_bytes(gzip.compress(b"id\tv\n2\tc\n"))
+    assert run("load", sqlite.url, "t", str(tmp_path / "t.tsv"), "--create").returncode == 0
+    assert run("load", sqlite.url, "t", str(tmp_path / "t.TSV.gz")).returncode == 0
+    assert sqlite.main.execute("select id, v from t").all() == [(1, "a,b"), (2, "c")]
+    for content, shown in (("id;v\n1;a\n", "--delimiter ';'"), ("id\tv\n", "--delimiter $'\\t'")):
+        (tmp_path / "x.csv").write_text(content)
+        assert shown in one_line(run("load", sqlite.url, "u", str(tmp_path / "x.csv"), "--create"), 2)
+
+
+def test_load_looks_at_the_header_of_an_empty_file(db: Database, tmp_path: Path) -> None:
+    """Columns that the table lacks are refused, also when no row follows."""
+    (tmp_path / "x.csv").write_text("id,frob\n")
+    assert "frob" in one_line(run("load", db.url, "item", str(tmp_path / "x.csv")), 1)
+    (tmp_path / "y.csv").write_text("id,name\n")
+    assert run("load", db.url, "item", str(tmp_path / "y.csv")).returncode == 0
 
 
 # -- query
@@ -225,6 +319,20 @@ def test_query_formats(db: Database) -> None:
     assert out("markdown") == "| name | price |\n|---|---|\n| a\\|b | 1.5 |\n| NULL | 2.0 |\n"
 
 
+def test_query_on_an_output_that_is_not_unicode(sqlite: Database) -> None:
+    """What cannot be shown is escaped; JSON stays JSON."""
+    for form, wanted in (
+        ("table", "\\xe9\\u20ac"),
+        ("csv", "\\xe9\\u20ac"),
+        ("json", "\\u00e9\\u20ac"),
+        ("markdown", "\\xe9\\u20ac"),
+    ):
+        done = run("query", sqlite.url, "select 'é€' as x", "--format", form, env={"PYTHONIOENCODING": "ascii"})
+        assert done.returncode == 0, told(done)
+        assert wanted in done.stdout.decode("ascii")
+    assert "\\u20ac" in one_line(run("query", sqlite.url, "selec '€'", env={"PYTHONIOENCODING": "ascii"}), 1)
+
+
 def test_query_that_writes(db: Database) -> None:
     """Is committed, and says how many rows."""
     done = run("query", db.url, "insert into item (name, price) values (:n, :p)", "n=tea", "p=3")
@@ -242,7 +350,7 @@ def test_values_of_parameters() -> None:
     [
         (("selec 1",), 1, "syntax"),
         (("select :a",), 2, "missing: a"),
-        (("select :a", "oops"), 2, "name=value"),
+        (("select :a", "oops"), 2, "name=value, got oops"),
         (("commit",), 1, "behind the session's back"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -69,7 +70,7 @@ def _add_load(load: argparse.ArgumentParser) -> None:
     load.add_argument(
         "--null", action="append", default=[], metavar="TEXT", help="a text that means NULL, besides the empty one"
     )
-    load.add_argument("--delimiter", default=",", metavar="C", help="what separates fields (default a comma)")
+    load.add_argument("--delimiter", metavar="C", help="what separates fields (default a comma, in a .tsv file a tab)")
     load.add_argument("--encoding", default="utf-8-sig", help="the file's encoding (default UTF-8)")
     load.add_argument(
         "--rejects", metavar="FILE", help="where --on-error=skip writes bad rows (default FILE.rejects.csv)"
@@ -78,6 +79,9 @@ def _add_load(load: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what the terminal cannot show is escaped
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return _run(options)

@@ -34,7 +34,7 @@ def load(options: argparse.Namespace) -> int:
     """Load the file, and print how many rows went where."""
     if options.batch < 1:
         raise UsageError("--batch is at least 1")
-    if len(options.delimiter) != 1:
+    if options.delimiter is not None and len(options.delimiter) != 1:
         raise UsageError("--delimiter is one character")
     started = monotonic()
     with create_engine(options.url, pool_size=1) as engine, Source(options) as source:
@@ -69,6 +69,7 @@ class Loader:
         self._columns = [quoted_name(name, self._quote) for name in source.header]
         marks = ", ".join("?" * len(self._columns))
         self._insert = f"INSERT INTO {self._table} ({', '.join(self._columns)}) VALUES ({marks})"
+        self._booleans: list[int] = []  # the columns whose texts are sent as what they mean
         self._rejects: IO[str] | None = None
         self.rejects_path = options.rejects or f"{'stdin' if options.file == '-' else options.file}.rejects.csv"
         self.reasons: Counter[str] = Counter()
@@ -98,6 +99,11 @@ class Loader:
         with self._engine.begin() as session:
             if create:
                 session.execute(create)
+            elif not self._options.create:  # the header is looked at, also when no row follows
+                columns = ", ".join(
+                    f"t.{column}" for column in self._columns
+                )  # or SQLite takes an unknown one for a text
+                session.execute(f"SELECT {columns} FROM {self._table} t WHERE 1 = 0")
             for batch, bad in self._batches():
                 if batch:
                     count += self._put(session, batch)
@@ -116,6 +122,9 @@ class Loader:
                     yield batch, (line, fields, f"{len(fields)} fields, the header has {width}")
                     batch = []
                     continue
+                for number in self._booleans:
+                    if fields[number] is not None:
+                        fields[number] = fields[number].lower() == "true"
                 batch.append((line, fields))
                 if len(batch) == size:
                     yield batch, None
@@ -147,9 +156,8 @@ class Loader:
 
     def _guilty_column(self, session: Session, fields: list[Any], exc: Error) -> str | None:
         """Return the column that is to blame: as the error names it, else the one whose value alone is refused."""
-        told = getattr(getattr(exc.orig, "diag", None), "column_name", None)
-        if told:
-            return str(told)
+        if exc.column in self._source.header:
+            return exc.column
         text = str(exc.orig)
         named = [
             name for name in self._source.header if f"'{name}'" in text or f".{name}" in text or f"`{name}`" in text
@@ -181,7 +189,8 @@ class Loader:
     def _create_statement(self) -> str:
         """Return CREATE TABLE, with types derived from the whole file."""
         types = derive(self._source, self._engine.driver)
-        columns = ", ".join(f"{column} {kind}" for column, kind in zip(self._columns, types, strict=True))
+        self._booleans = [number for number, (kind, _) in enumerate(types) if kind == "boolean"]
+        columns = ", ".join(f"{column} {name}" for column, (_, name) in zip(self._columns, types, strict=True))
         strict = " STRICT" if self._engine.driver.name == "sqlite3" and self._engine.driver.returning else ""
         return f"CREATE TABLE {self._table} ({columns}){strict}"
 

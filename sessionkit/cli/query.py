@@ -31,7 +31,7 @@ def query(options: argparse.Namespace) -> int:
 def _parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError("a parameter is written name=value")
+        raise UsageError(f"a parameter is written name=value, got {text}")
     return name, value_of(value)
 
 
@@ -61,7 +61,8 @@ def _print(result: Result[Any], form: str) -> None:
     elif form == "json":
         import json
 
-        print(json.dumps(result.mappings(), default=_plain, ensure_ascii=False, indent=2))
+        ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+        print(json.dumps(result.mappings(), default=_plain, ensure_ascii=ascii_only, indent=2))
     else:
         print(f"| {' | '.join(map(_cell, result.columns))} |")
         print(f"|{'---|' * len(result.columns)}")

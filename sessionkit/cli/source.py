@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import DataError
 from . import UsageError
+from .columns import Column
 
 if TYPE_CHECKING:
     import argparse
@@ -23,18 +23,22 @@ if TYPE_CHECKING:
 
     from ..drivers.base import Driver
 
-_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})").fullmatch
-_REAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?").fullmatch
-_DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d").fullmatch
-_LEADING_ZERO = re.compile(r"[-+]?0\d").match
-
 TYPES = {
-    "psycopg": {"integer": "integer", "bigint": "bigint", "real": "double precision", "date": "date", "text": "text"},
-    "pymysql": {"integer": "int", "bigint": "bigint", "real": "double", "date": "date", "text": "varchar({})"},
-    "sqlite3": {"integer": "integer", "bigint": "integer", "real": "real", "date": "text", "text": "text"},
-}
-"""What each kind of column is called by driver; for other drivers the standard's names."""
-STANDARD = {"integer": "integer", "bigint": "bigint", "real": "double precision", "date": "date", "text": "varchar({})"}
+    "psycopg": {
+        "integer": "integer", "bigint": "bigint", "real": "double precision", "numeric": "numeric", "boolean": "boolean",
+        "date": "date", "timestamp": "timestamp", "timestamptz": "timestamptz",
+    },
+    "pymysql": {
+        "integer": "int", "bigint": "bigint", "real": "double", "numeric": "decimal({before}, {after})", "boolean": "boolean",
+        "date": "date", "timestamp": "datetime(6)",
+    },
+    "sqlite3": {"integer": "integer", "bigint": "integer", "real": "real"},
+}  # fmt: skip
+"""What each kind of column is called by driver; for other drivers the standard's names. A kind that is not there is text."""
+STANDARD = {**TYPES["psycopg"], "timestamptz": "timestamp with time zone"}
+_TEXT = {"psycopg": "text", "sqlite3": "text"}
+_DECIMAL = (65, 30)
+"""How many digits MySQL's decimal has, and how many of them after the point."""
 
 
 class Source:
@@ -46,6 +50,7 @@ class Source:
         self._raw: IO[bytes] | None = None
         self._size = 0
         self._spool: IO[bytes] | None = None
+        self._delimiter = options.delimiter or ("\t" if _is_tsv(options.file) else ",")
         csv.field_size_limit(16 * 1024 * 1024)
         if options.file == "-":
             self._spool = _spooled() if options.create else None
@@ -60,6 +65,13 @@ class Source:
             raise UsageError("the file is empty; its first line names the columns") from None
         except UnicodeDecodeError:
             raise self._not_text(1) from None
+        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as exc:
+            raise DataError(f"the compressed file is damaged: {exc}") from exc
+        if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), "")):
+            shown = {";": "';'", "\t": "$'\\t'"}[other]
+            raise UsageError(
+                f"the header is one column, {header[0]!r}: name what separates its fields, --delimiter {shown}"
+            )
         if not all(header):
             raise UsageError(f"the header has a column without a name (number {header.index('') + 1})")
         if len(set(map(str.lower, header))) != len(header):
@@ -101,7 +113,7 @@ class Source:
             stream = io.TextIOWrapper(self._open(), encoding=self._options.encoding, newline="")
         except LookupError:
             raise UsageError(f"unknown --encoding {self._options.encoding}") from None
-        return csv.reader(stream, delimiter=self._options.delimiter, strict=True)
+        return csv.reader(stream, delimiter=self._delimiter, strict=True)
 
     def _open(self) -> Any:
         path = self._options.file
@@ -118,6 +130,9 @@ class Source:
             return gzip.GzipFile(fileobj=raw)
         if magic == b"PK\x03\x04":
             return _only_member(raw)
+        kind = path.rpartition(".")[2].lower()
+        if kind in ("gz", "zip"):
+            raise UsageError(f"{path} ends in .{kind} and is no {'gzip' if kind == 'gz' else 'zip'} file")
         return raw
 
     def share(self) -> float | None:
@@ -131,6 +146,10 @@ class Source:
         for stream in (self._raw, self._spool):
             if stream is not None:
                 stream.close()
+
+
+def _is_tsv(path: str) -> bool:
+    return path.lower().removesuffix(".gz").removesuffix(".zip").endswith(".tsv")
 
 
 def _spooled() -> IO[bytes]:
@@ -152,45 +171,29 @@ def _only_member(raw: IO[bytes]) -> Any:
     return archive.open(names[0])
 
 
-def derive(source: Source, driver: Driver) -> list[str]:
-    """Return a type for each column that fits all of its values, found by reading the file once."""
-    kinds: list[str | None] = [None] * len(source.header)
-    lengths = [1] * len(source.header)
+def derive(source: Source, driver: Driver) -> list[tuple[str, str]]:
+    """Return a kind and its type's name for each column, which fit all of its values, found by reading the file once."""
+    columns = [Column() for _ in source.header]
     rows = source.rows()
     while batch := [fields for _, fields in islice(rows, 5000)]:
-        for number, values in enumerate(zip(*(row for row in batch if len(row) == len(kinds)), strict=True)):
-            distinct = {value for value in values if value is not None}
-            kinds[number] = _joined(kinds[number], _kind(distinct))
-            lengths[number] = max([lengths[number], *map(len, distinct)])
-    names = TYPES.get(driver.name, STANDARD)
-    return [_sized(names[kind or "text"], length) for kind, length in zip(kinds, lengths, strict=True)]
+        for column, values in zip(
+            columns, zip(*(row for row in batch if len(row) == len(columns)), strict=True), strict=False
+        ):
+            column.add({value for value in values if value is not None})
+    return [_named(column, driver) for column in columns]
 
 
-def _sized(name: str, length: int) -> str:
-    if "{}" not in name:
-        return name
-    return name.format(length + length // 4) if length < 4000 else "longtext"
-
-
-def _kind(values: set[str]) -> str | None:
-    """Return the narrowest kind that fits all of these values: integer, bigint, real, date, text; None for no value."""
-    if not values:
-        return None
-    if all(map(_INTEGER, values)):
-        return "integer" if all(-(2**31) <= int(value) < 2**31 for value in values) else "bigint"
-    if all(_REAL(value) and not _LEADING_ZERO(value) for value in values):
-        return "real"
-    return "date" if all(map(_DATE, values)) else "text"
-
-
-def _joined(one: str | None, other: str | None) -> str | None:
-    """Return the kind that holds what both kinds hold."""
-    if one is None or other is None or one == other:
-        return one or other
-    numeric = ("integer", "bigint", "real")
-    if one in numeric and other in numeric:
-        return max(one, other, key=numeric.index)
-    return "text"
+def _named(column: Column, driver: Driver) -> tuple[str, str]:
+    kind = column.kind
+    name = TYPES.get(driver.name, STANDARD).get(kind)
+    if name is not None and "{before}" in name:
+        digits, fraction = column.before + column.after, column.after
+        name = name.format(before=digits, after=fraction) if digits <= _DECIMAL[0] and fraction <= _DECIMAL[1] else None
+    if name is not None:
+        return kind, name
+    if driver.name in _TEXT:
+        return "text", _TEXT[driver.name]
+    return "text", f"varchar({column.length + column.length // 4})" if column.length < 4000 else "longtext"
 
 
 def quoted_name(name: str, quote: str, dotted: bool = False) -> str:
