@@ -83,7 +83,7 @@ class CursorProxy:
 
     def nextset(self) -> Any:
         """Go on to the next set of rows of a procedure; None when there is none."""
-        with self._guard, map_errors(self._open_link().source.driver):
+        with self._guard(), map_errors(self._open_link().source.driver):
             move = getattr(self._cursor, "nextset", None)
             self._count = 0
             return move() if move is not None else None
@@ -92,7 +92,7 @@ class CursorProxy:
         if self._speak is not None and isinstance(operation, str) and self._speak(operation):
             self._cursor = None
             return self
-        with self._guard:
+        with self._guard():
             self._check_open()
             self._end()
             self._link, self._cursor = self._opened(operation, run, parameters, self._make)
@@ -147,7 +147,7 @@ class CursorProxy:
         return row
 
     def _fetch(self, method: str, *arguments: Any) -> Any:
-        with self._guard:
+        with self._guard():
             link = self._open_link()
             with map_errors(link.source.driver, values=True):
                 if link.limit is not None:
@@ -171,7 +171,7 @@ class CursorProxy:
 
     def close(self) -> None:
         """Close the cursor; a second time does nothing."""
-        with self._guard:
+        with self._guard():
             self._closed = True
             self._end()
 

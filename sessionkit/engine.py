@@ -80,7 +80,7 @@ class Engine(Runner):
         self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             reset=self._keep if keep_state else self._reset,
-            fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage,
+            fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage, is_known=self._is_known,
             size=1 if self.is_in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
@@ -182,6 +182,10 @@ class Engine(Runner):
         return f"<Engine: {self.name + ' ' if self.name else ''}{self.url}>"
 
     # -- for the pool
+
+    def _is_known(self, exc: Exception) -> bool:
+        """Tell whether an exception is a failure of the database or driver, and no signal handler's."""
+        return isinstance(exc, errors.Error) or self.driver.diagnose(exc) is not None
 
     def _connect(self) -> Any:
         if self._only is not None:
@@ -291,9 +295,17 @@ class Engine(Runner):
             if isinstance(action, str):
                 self.driver.run(conn, action)
             else:
-                action(conn)
+                self._call(action, conn)
             if not self.driver.clean(conn):
                 raise errors.InterfaceError("on_connect or on_return left the connection unusable")
+
+    def _call(self, action: Callable[[Any], object], conn: Any) -> None:
+        try:
+            action(conn)
+        except Exception as exc:
+            if self._is_known(exc):
+                raise
+            raise errors.InterfaceError(f"a function of on_connect or on_return failed ({type(exc).__name__})") from exc
 
     def _told(self, what: str) -> None:
         if self.listeners.told:

@@ -19,7 +19,7 @@ from collections import deque
 from time import monotonic
 
 from .errors import PoolDeadlockError, PoolTimeoutError
-from .lease import LeaseInfo, Slot, Waiter, holds_all, timeout_text
+from .lease import LeaseInfo, Slot, Waiter, holds_all, is_alone, timeout_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,24 +70,28 @@ class Exchange:
             self._look_again()
             if waiter.lock.acquire(blocking=False):
                 return waiter.taken()
-            self._raise_if_deadlocked(frame)
-            left = limit
+            left, look_at = limit, limit if is_alone() else limit / 2
             while left > 0:
-                left = deadline - monotonic()
-                if waiter.lock.acquire(timeout=max(0.0, min(TICK, left))):
+                if left <= look_at:
+                    look_at = 0.0
+                    self._raise_if_deadlocked(frame)
+                if waiter.lock.acquire(timeout=min(TICK, left - look_at)):
                     return waiter.taken()
                 self._collect()
                 self._look_again()
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 self._look_at_leases(self._clock())
-                if weakref.ref(waiter) not in list(self._waiters):
+                if weakref.ref(waiter) not in self._waiters.copy():
                     # a slot is on its way, or its bringer was interrupted
                     slot = self._leave(waiter)
                     if slot is not None:
                         return slot
                     waiter = Waiter()  # again, in front
                     self._waiters.appendleft(weakref.ref(waiter))
+                left = deadline - monotonic()
+            if look_at:
+                self._raise_if_deadlocked(frame)
         except BaseException:
             slot = self._leave(waiter)
             if slot is not None:
@@ -158,7 +162,7 @@ class Exchange:
 
         What lives is looked at, not concluded from what was told: an interrupt may have hit an earlier call here.
         """
-        if not self._dead and sum(ref() is not None for ref in list(self._slots)) == self.size:
+        if not self._dead and sum(ref() is not None for ref in self._slots.copy()) == self.size:
             return
         reaping = self._reaping
         if not reaping.acquire(blocking=False):
@@ -169,7 +173,7 @@ class Exchange:
         try:
             self._reaped_at = monotonic()
             self._dead.clear()
-            for ref in list(self._slots):
+            for ref in self._slots.copy():
                 if ref() is None:
                     self._slots.discard(ref)
             for _ in range(self.size - len(self._slots)):
@@ -185,17 +189,22 @@ class Exchange:
     def leases(self) -> list[LeaseInfo]:
         """Return what is lent now, the oldest first."""
         now = self._clock()
-        waiting = [waiter.thread for waiter in (ref() for ref in list(self._waiters)) if waiter is not None]
+        waiting = [waiter.thread for waiter in (ref() for ref in self._waiters.copy()) if waiter is not None]
         return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
 
     def _living(self) -> list[Slot]:
-        return [slot for slot in (ref() for ref in list(self._slots)) if slot is not None]
+        return [slot for slot in (ref() for ref in self._slots.copy()) if slot is not None]
 
     def _lent(self) -> list[Slot]:
         return [slot for slot in self._living() if slot.holder is not None]
 
     def _raise_if_deadlocked(self, frame: FrameType) -> None:
-        """Raise when this code holds every slot; one that an interrupt left in the garbage is not held, so that is looked at."""
+        """
+        Raise when this stack holds every slot; one that an interrupt left in the garbage is not held, so that is looked at.
+
+        In a process with one thread that is certain at once; else another thread may have been handed a session, and has half
+        the timeout to give it back.
+        """
         if self._is_holding_all(frame):
             gc.collect()
             self._look_again()

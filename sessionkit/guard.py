@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
+from sys import getrefcount
 
 from .errors import ConcurrentUseError
 
@@ -12,46 +12,97 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_contests = allocate_lock()
+_LONG = 1.0
+"""Seconds after which whoever contests takes the lock above for lost: what is done under it takes microseconds."""
 
-class Guard(dict[int, int]):
+
+class Call(list[int]):
+    """A call on a session by a thread: the mark of a `with` block. The block holds it, by the method that will end it."""
+
+    __slots__ = ("_guard",)
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__((get_ident(),))
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        if self._guard.setdefault(0, self) is not self:
+            self._guard.contest(self)
+
+    def __exit__(self, *exc: object) -> None:
+        self._guard.leave(self)
+
+
+class Guard(dict[int, list[int]]):
     """
-    A mark of which thread is inside; a second thread is refused, the same thread may come in again (hooks).
+    A mark of the call that is inside; a second thread's is refused, the same thread may come in again (hooks).
 
-    The mark is its one entry, set by `setdefault`, which is atomic. A mark that an interrupt left behind is
-    recognised: its thread is no longer inside. Hot paths say what `with` says: `setdefault`, `contest`, `pop`.
+    The mark is the one entry: a list with the thread's number, set by `setdefault`, which is atomic. It is a local variable of the
+    call too, so a mark that nobody but this dict refers to was left behind by an interrupt: its call is over, and it may be
+    taken over. No other thread's frames are looked at. Hot paths say what `with guard():` says, in these words, where the last
+    line calls nothing, so that no signal can come between its steps:
+
+        mark = [get_ident()]
+        try:
+            if guard.setdefault(0, mark) is not mark:
+                guard.contest(mark)
+            ...
+        finally:
+            if 0 in guard and guard[0] is mark:
+                del guard[0]
     """
 
     __slots__ = ()
 
-    def __enter__(self) -> None:
-        me = get_ident()
-        if self.setdefault(0, me) != me:
-            self.contest(me)
+    def __call__(self) -> Call:
+        """Return the mark of a call, for `with`."""
+        return Call(self)
 
-    def __exit__(self, *exc: object) -> None:
-        self.pop(0, None)
+    def leave(self, mark: list[int]) -> None:
+        """Take a mark off, if it is the one that is set."""
+        if 0 in self and self[0] is mark:
+            del self[0]
 
-    def contest(self, me: int) -> None:
-        """Take over a mark that was left behind, or raise ConcurrentUseError."""
-        owner = self.get(0, me)
-        if not self._is_inside(owner):
-            self[0] = me
+    def contest(self, mark: list[int]) -> None:
+        """Come in all the same, in the same thread or over a mark that was left behind, or raise ConcurrentUseError."""
+        global _contests
+        lock, has_lock = _contests, False
+        try:
+            has_lock = lock.acquire(timeout=_LONG)
+            if not has_lock:  # whoever had it was interrupted
+                _contests = allocate_lock()
+            owner = self._settle(mark)
+        finally:
+            if has_lock:
+                lock.release()
+        if owner is None:
             return
         names = {thread.ident: thread.name for thread in threading.enumerate()}
+        me = mark[0]
         raise ConcurrentUseError(
             f"thread {names.get(me, me)} called a session that thread {names.get(owner, owner)} is using at this moment; "
             "give each thread a session of its own, or hand one over when no call is running (this call changed nothing)"
         )
 
-    def _is_inside(self, thread: int) -> bool:
-        frame: Any = sys._current_frames().get(thread)
-        while frame is not None:
-            if frame.f_globals.get("__name__", "").startswith("sessionkit.") and _guard_of(frame) is self:
-                return True
-            frame = frame.f_back
-        return False
+    def _settle(self, mark: list[int]) -> int | None:
+        """Return the thread that is inside, or None when this one is now. No variable here may hold the mark that is set."""
+        while True:
+            owner = self.setdefault(0, mark)[0]
+            try:
+                is_left_behind = _references(self) == _ALONE
+            except KeyError:  # it was taken off meanwhile
+                continue
+            if is_left_behind:
+                self[0] = mark
+            elif owner != mark[0]:
+                return owner
+            return None
 
 
-def _guard_of(frame: Any) -> object:
-    owner = frame.f_locals.get("self")
-    return owner if isinstance(owner, Guard) else getattr(owner, "_guard", None)
+def _references(marks: dict[int, Any]) -> int:
+    """Return how many references there are to the mark that is set."""
+    return getrefcount(marks[0])
+
+
+_ALONE = _references({0: [0]})

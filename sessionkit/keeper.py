@@ -37,12 +37,14 @@ class Keeper:
         life: float | None,
         idle: float | None,
         is_outage: Callable[[Exception], bool],
+        is_known: Callable[[Exception], bool],
         clock: Callable[[], float],
     ) -> None:
         self._connect, self._close, self._fileno, self._ping = connect, close, fileno, ping
         self.clean = clean  # of a connection that came home: whether it can be lent again
         self._life, self._idle, self._clock = life, idle, clock
         self._is_outage = is_outage
+        self.is_known = is_known  # as a failure of the connection
         self._failures = 0  # in a row, of all callers together
         self._next_try = 0.0
         self._last: Exception | None = None
@@ -89,6 +91,8 @@ class Keeper:
         try:
             self._ping(slot.conn)  # readable, or idle for long: only the server knows
         except Exception as exc:
+            if not self.is_known(exc):
+                raise
             self.generation += 1  # one was found cut off, so the older ones may be too
             _log("a dead connection was replaced (%s)", exc)
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from _thread import allocate_lock, get_ident
+from _thread import _count, allocate_lock, get_ident
 
 from .errors import shorten
 
@@ -127,15 +127,38 @@ def caller(frame: FrameType) -> FrameType:
 
 def holds_all(frame: FrameType, lent: Sequence[Slot]) -> bool:
     """
-    Tell whether each lease's borrower is a local variable of the code that borrowed, in a frame that is on this stack.
+    Tell whether every lease is of a session that was lent on this thread and is a local variable somewhere on this stack.
 
-    Only then can nobody else give one back: sessions hop between threads, so the thread alone proves nothing.
+    Then only this thread can give one back, which waits, unless a session was handed to another thread meanwhile. The code that
+    borrowed may have returned long ago, in layered code, so it is not asked.
     """
-    borrowing = {slot.code for slot in lent}
-    owners: set[tuple[CodeType, int]] = set()
+    me = get_ident()
+    holders = {(slot.holder or NOBODY)[0] for slot in lent if slot.thread == me}  # one look: it may be given back
+    if len(holders) < len(lent):
+        return False
     above: FrameType | None = frame
-    while above is not None:
-        if above.f_code in borrowing:  # looking at a frame's locals makes a copy that lives as long as the frame
-            owners.update((above.f_code, id(value)) for value in list(above.f_locals.values()))
+    while above is not None and holders:
+        holders -= _found_among_locals(above, holders)
         above = above.f_back
-    return all((slot.code, (slot.holder or NOBODY)[0]) in owners for slot in lent)  # one look: it may be given back
+    return not holders
+
+
+def _found_among_locals(frame: FrameType, wanted: set[int]) -> set[int]:
+    """Return which of these objects, by their `id()`, are values of local variables."""
+    values = frame.f_locals
+    names = {name: id(value) for name, value in list(values.items()) if id(value) in wanted}
+    if (
+        isinstance(values, dict) and frame.f_code.co_flags & _OPTIMIZED
+    ):  # before Python 3.13 a copy that lives with its frame
+        for name in names:
+            values.pop(name, None)
+    return set(names.values())
+
+
+_OPTIMIZED = 1
+"""CO_OPTIMIZED: a function's code, whose variables are not those of a dict."""
+
+
+def is_alone() -> bool:
+    """Tell whether this process has one thread only; greenlets (gevent has put its own in the place of threads) count as many."""
+    return not _count() and isinstance(get_ident, type(len))

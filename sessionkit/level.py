@@ -73,7 +73,7 @@ class Transaction:
             InvalidRequestError: it has ended, is a `with` block, or has an inner handle that is still open.
         """
         stack = self._owner("commit")
-        with stack.guard:
+        with stack.guard():
             self._check_handle(stack, "commit")
             stack.commit(self)
 
@@ -85,14 +85,9 @@ class Transaction:
             InvalidRequestError: it has ended, or it or one within it is a `with` block.
         """
         stack = self._owner("rollback")
-        with stack.guard:
+        with stack.guard():
             self._check_handle(stack, "rollback")
             stack.rollback(self)
-
-    @property
-    def _guard(self) -> Guard | None:
-        stack = self._stack()
-        return None if stack is None else stack.guard
 
     def _owner(self, verb: str) -> Owner:
         stack = self._stack()
@@ -122,20 +117,21 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool | None:
-        stack, me = self._stack(), get_ident()
+        stack, mark = self._stack(), [get_ident()]
         if stack is None:
             return self._leave_alone(exc)
         guard = stack.guard
-        if guard.setdefault(0, me) != me:
-            guard.contest(me)
         try:
+            if guard.setdefault(0, mark) is not mark:
+                guard.contest(mark)
             self.entered = False
             if exc is None:
                 stack.leave_block(self)
                 return None
             stack.leave_block_by(self, exc)
         finally:
-            guard.pop(0, None)
+            if 0 in guard and guard[0] is mark:
+                del guard[0]
         return isinstance(exc, Rollback)
 
     def _leave_alone(self, exc: BaseException | None) -> bool:

@@ -39,8 +39,9 @@ class Pool(Exchange):
     left on it (`raw`: anything). `fileno(conn)` is the socket to poll, or None; `ping(conn)` raises when it is dead.
     `recycle` and `idle` are the seconds after which a connection is too old, or has idled too long (None: never).
     `is_outage(exc)` tells whether a failed connect may succeed a little later: then attempts are spaced out, for all
-    callers together, and once the pool has been connected they go on until the caller's timeout. A lease held for
-    longer than `hold_warning` seconds is logged, once.
+    callers together, and once the pool has been connected they go on until the caller's timeout. `is_known(exc)` tells whether
+    what came out of cleaning is the connection's failure, which is logged; a signal handler's exception is not, and comes out.
+    A lease held for longer than `hold_warning` seconds is logged, once.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Pool(Exchange):
         idle: float | None = 600.0,
         hold_warning: float | None = None,
         is_outage: Callable[[Exception], bool] = lambda exc: False,
+        is_known: Callable[[Exception], bool] = lambda exc: True,
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], object] = sleep,
     ) -> None:
@@ -70,7 +72,7 @@ class Pool(Exchange):
         self._sleep = sleep
         self._reset = reset
         life = seconds_or_never("pool_recycle", recycle)
-        self._keeper = Keeper(connect, close, clean, fileno, ping, life, idle, is_outage, clock)
+        self._keeper = Keeper(connect, close, clean, fileno, ping, life, idle, is_outage, is_known, clock)
         self._fill()
         _pools.add(self)
 
@@ -145,6 +147,8 @@ class Pool(Exchange):
             else:
                 keep = slot.generation == keeper.generation and now < slot.expires and clean(slot.conn)
         except Exception as exc:
+            if not keeper.is_known(exc):
+                raise
             keeper.log_unclean(exc)
         finally:
             if not keep:

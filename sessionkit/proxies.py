@@ -53,8 +53,19 @@ class ConnectionProxy:
         "_driver", "_ended_here", "_guard", "_is_closed", "_lease", "_levels", "_link", "_opened", "_ready", "_row_factory",
         "_script", "_session",
     )  # fmt: skip
-    _link: Link
-    _levels: list[tuple[str, Any]]
+    if TYPE_CHECKING:
+        _link: Link
+        _lease: Any
+        _levels: list[tuple[str, Any]]
+        _driver: Any
+        _ended_here: bool
+        _guard: Guard
+        _is_closed: bool
+        _opened: Opened
+        _ready: Callable[[], Link]
+        _row_factory: Any
+        _script: Script
+        _session: Any
 
     Warning, Error, InterfaceError = UserWarning, errors.Error, errors.InterfaceError
     DatabaseError, DataError, OperationalError = errors.DatabaseError, errors.DataError, errors.OperationalError
@@ -88,7 +99,7 @@ class ConnectionProxy:
         """
         The driver's own connection. What is done to it directly is not watched over, so it is closed when it comes home.
         """
-        with self._guard:
+        with self._guard():
             return self._live().hand_out()
 
     def cursor(self, *arguments: Any, **options: Any) -> CursorProxy:
@@ -120,7 +131,7 @@ class ConnectionProxy:
         if found is None:
             return False
         verb, name = found[1].upper(), found[2].strip('"`').lower()
-        with self._guard:
+        with self._guard():
             self._live()
         at = next((at for at, (known, _) in reversed(list(enumerate(self._levels))) if known == name), None)
         if verb.startswith("S"):
@@ -197,7 +208,7 @@ class ConnectionProxy:
             )
         if name in ("execute", "executemany", "executescript"):
             return getattr(self.cursor(), name)
-        with self._guard:
+        with self._guard():
             link = self._live()
             if marks and link.lease is not None:
                 link.lease.is_marked = link.lease.is_raw = True

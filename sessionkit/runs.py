@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from . import errors
+from .inside import is_inside
 from .options import function
 from .retry import Retry, may_repeat
 from .settle import Witness, witness_for
-from .transaction import is_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

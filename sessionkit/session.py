@@ -88,7 +88,7 @@ class Session(Statements):
             InvalidRequestError: an option for a savepoint, or after a statement has run.
             TransactionLostError: a block is open whose transaction has ended.
         """
-        with self._guard:
+        with self._guard():
             self._check_usable()
             stack = self._stack
             stack.check_open()
@@ -97,7 +97,7 @@ class Session(Statements):
 
     def begin_nested(self) -> Transaction:
         """Begin a savepoint inside the transaction; with nothing begun it is the outer block itself."""
-        with self._guard:
+        with self._guard():
             self._check_usable()
             self._stack.check_open()
             return self._stack.nest() if self._stack.levels else self._stack.begin(self._defaults)
@@ -112,10 +112,10 @@ class Session(Statements):
             CommitUnknownError: the connection was lost during COMMIT.
             PartialCommitError: of several databases, one committed and a later one did not.
         """
-        guard, me = self._guard, get_ident()
-        if guard.setdefault(0, me) != me:
-            guard.contest(me)
+        guard, mark = self._guard, [get_ident()]
         try:
+            if guard.setdefault(0, mark) is not mark:
+                guard.contest(mark)
             stack = self._stack
             levels = stack.levels
             if len(levels) != 1 or levels[0].entered or stack.ending:
@@ -123,11 +123,12 @@ class Session(Statements):
             if levels:
                 stack.commit_all(levels[0])
         finally:
-            guard.pop(0, None)
+            if 0 in guard and guard[0] is mark:
+                del guard[0]
 
     def rollback(self) -> None:
         """Roll back everything, savepoints included; with nothing begun, nothing is sent. It always recovers the session."""
-        with self._guard:
+        with self._guard():
             self._check_usable()
             if not self._stack.ending:
                 self._check_not_in_block("rollback", "raise sessionkit.Rollback to undo it")
@@ -140,14 +141,14 @@ class Session(Statements):
         It belongs to the level that is open now: a savepoint that is rolled back drops it. With nothing begun,
         a transaction begins (and no connection is taken).
         """
-        with self._guard:
+        with self._guard():
             function("a hook", hook)
             self._ensure_begun()
             self._stack.levels[-1].commit_hooks += (hook,)
 
     def after_rollback(self, hook: Hook) -> None:
         """Call `hook()` once, after the outermost end, if the level that is open now was rolled back."""
-        with self._guard:
+        with self._guard():
             function("a hook", hook)
             self._ensure_begun()
             self._stack.levels[-1].rollback_hooks += (hook,)
@@ -163,21 +164,21 @@ class Session(Statements):
         """
         if self._closed_idle():
             return
-        with self._guard:
+        with self._guard():
             dropped = self._dropped_work()
             kept = self._way_out(final=True)
         _warn(dropped, kept)
 
     def reset(self) -> None:
         """As `close()`, but the session stays usable whatever `close_resets_only` says, and dropped writes are no surprise."""
-        with self._guard:
+        with self._guard():
             self._check_usable()
             kept = self._way_out()
         _warn(None, kept)
 
     def invalidate(self) -> None:
         """As `close()`, but the connections are closed and not pooled, with no round trip; dropped writes are no surprise."""
-        with self._guard:
+        with self._guard():
             kept = self._way_out(discard=True, final=True)
         _warn(None, kept)
 
@@ -217,7 +218,7 @@ class Session(Statements):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._closed_idle():
             return
-        with self._guard:
+        with self._guard():
             dropped = self._dropped_work()
             kept: tuple[str, ...] = ()
             try:

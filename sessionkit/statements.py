@@ -58,14 +58,15 @@ class Statements:
             Error: what the database refused, as sessionkit's class; `.orig` is the driver's exception.
             TransactionAbortedError, TransactionLostError: the transaction that this would be part of stands no more.
         """
-        guard, me = self._guard, get_ident()
-        if guard.setdefault(0, me) != me:
-            guard.contest(me)
+        guard, mark = self._guard, [get_ident()]
         try:
+            if guard.setdefault(0, mark) is not mark:
+                guard.contest(mark)
             source = self._fixed if bind is None else None
             return self._run(source or self._source(bind), statement, parameters)
         finally:
-            guard.pop(0, None)
+            if 0 in guard and guard[0] is mark:
+                del guard[0]
 
     def executemany(self, statement: str, parameters: ManyParameters, *, bind: str | None = None) -> Result[Row]:
         """
@@ -73,7 +74,7 @@ class Statements:
 
         With no parameters at all, nothing runs.
         """
-        with self._guard:
+        with self._guard():
             rows = list(parameters)
             source = self._source(bind)
             if not rows:
@@ -98,7 +99,7 @@ class Statements:
         Raises:
             ArgumentError: the columns do not fit; for an entity each of its columns must be there once.
         """
-        with self._guard:
+        with self._guard():
             source = self._source(bind, target)
             return self._objects.query(source, target, self._run(source, statement, parameters))
 
@@ -112,7 +113,7 @@ class Statements:
 
     def script(self, text: str, *, bind: str | None = None) -> None:
         """Run the statements of a script one by one, inside the current transaction."""
-        with self._guard:
+        with self._guard():
             source = self._source(bind)
             has_modes, at = source.compiler.lexicon.has_modes and "\\" in text, 0
             while at < len(text):  # a statement may change the mode by which the next one is scanned
@@ -137,10 +138,10 @@ class Statements:
                 pass
             else:
                 return held
-        guard, me = self._guard, get_ident()
-        if guard.setdefault(0, me) != me:
-            guard.contest(me)
+        guard, mark = self._guard, [get_ident()]
         try:
+            if guard.setdefault(0, mark) is not mark:
+                guard.contest(mark)
             self._ensure_begun()
             source = self._source(bind, cls)
             objects = self._objects
@@ -149,11 +150,12 @@ class Statements:
                 objects.identity.remember(cls, objects.identity.store(source, cls))
             return found
         finally:
-            guard.pop(0, None)
+            if 0 in guard and guard[0] is mark:
+                del guard[0]
 
     def insert(self, obj: T, *, bind: str | None = None) -> T:
         """Insert an entity as a new row and return it; a key that is None is filled in by the database."""
-        with self._guard:
+        with self._guard():
             inserted: T = self._objects.insert(self._source(bind, type(obj)), obj)
             return inserted
 
@@ -166,28 +168,28 @@ class Statements:
         Raises:
             StaleObjectError: its row is gone, or (with `version=`) somebody else has changed it.
         """
-        with self._guard:
+        with self._guard():
             self._objects.update(self._source(bind, type(obj)), obj)
 
     def delete(self, obj: object, *, bind: str | None = None) -> None:
         """Delete an entity's row; errors as with `update`."""
-        with self._guard:
+        with self._guard():
             self._objects.delete(self._source(bind, type(obj)), obj)
 
     def refresh(self, obj: object, *, bind: str | None = None) -> None:
         """Overwrite an entity's attributes with its row as it is now; NoResultFound when the row is gone."""
-        with self._guard:
+        with self._guard():
             self._objects.refresh(self._source(bind, type(obj)), obj)
 
     def expunge(self, obj: object) -> None:
         """Let go of one entity; one that is not held raises InvalidRequestError."""
-        with self._guard:
+        with self._guard():
             self._check_usable()
             self._objects.expunge(obj)
 
     def expunge_all(self) -> None:
         """Let go of every entity."""
-        with self._guard:
+        with self._guard():
             self._check_usable()
             self._identity.clear()
 
@@ -210,7 +212,7 @@ class Statements:
 
         Its cursors take SQL and parameters in the driver's own paramstyle, inside this transaction.
         """
-        with self._guard:
+        with self._guard():
             source = self._source(bind)
             return connection_proxy(
                 self,

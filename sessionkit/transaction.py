@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from _contextvars import ContextVar
 from weakref import ref
 
 from . import errors
 from .aftermath import note, quieten, raise_first, run_hooks
 from .errors import InvalidRequestError, Rollback, RollbackIncompleteError, TransactionLostError
 from .guard import Guard
+from .inside import note_begin
 from .level import COMMITTED, LOST, NO_MODES, OPEN, ROLLED_BACK, UNKNOWN, Transaction, filled
 
 TYPE_CHECKING = False
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._typing import Held, Hook, Modes
-
-
-_opened: ContextVar[tuple[ref[Stack], ...]] = ContextVar("sessionkit_opened", default=())
-"""The stacks that began a transaction in this context and may have it open still; weakly, so that none lives longer."""
 
 
 class Stack:
@@ -31,7 +27,19 @@ class Stack:
     transaction that stands, or one that the next end finishes.
     """
 
-    __slots__ = ("__weakref__", "_serial", "ending", "expire", "guard", "held", "levels", "links", "orphans", "owed")
+    __slots__ = (
+        "__weakref__",
+        "_serial",
+        "ending",
+        "expire",
+        "guard",
+        "held",
+        "levels",
+        "links",
+        "orphans",
+        "owed",
+        "struck",
+    )
 
     def __init__(self, expire: bool) -> None:
         self.guard = Guard()
@@ -43,6 +51,7 @@ class Stack:
         self.owed: tuple[Hook, ...] = ()  # rollback hooks of savepoints that were rolled back
         self.ending: str | None = None  # while an end is under way: the outcome to tell if it is interrupted
         self._serial = 0
+        self.struck = 0  # the `id()` of what interrupted the cleaning up
 
     def forget(self) -> None:
         """Let go of every object that is held."""
@@ -99,7 +108,7 @@ class Stack:
         """Begin the outermost level; `auto` says that it begins by itself. No connection is taken for it."""
         me: ref[Stack] = ref(self)
         level = Transaction(me, None, auto, modes)
-        _opened.set((me, *_still_open(_opened.get())))
+        note_begin(me)
         self.levels = (level,)
         return level
 
@@ -160,7 +169,13 @@ class Stack:
         try:
             self.rollback(level)
         except Exception as failed:
-            note(exc, failed)
+            self._note(exc, failed)
+
+    def _note(self, exc: BaseException, failed: Exception) -> None:
+        """Let what failed in cleaning up become a note on `exc`, unless it is an interruption, which comes out."""
+        if id(failed) == self.struck:
+            raise failed
+        note(exc, failed)
 
     def rollback(self, level: Transaction) -> None:
         """End a level, and all within it, by undoing their work."""
@@ -175,7 +190,7 @@ class Stack:
                 try:
                     link.rollback_to(number, level.name)
                 except BaseException as exc:
-                    failures.append(exc)
+                    self._failed(failures, exc)
             while len(self.levels) > number:
                 inner = self.levels[-1]
                 _run_undo(inner)
@@ -253,7 +268,7 @@ class Stack:
         try:
             self.drop(raising=True, outcome=outcome)
         except Exception as failed:
-            note(exc, failed)
+            self._note(exc, failed)
 
     def drop(
         self,
@@ -305,11 +320,19 @@ class Stack:
             try:
                 link.undo(discard)
             except BaseException as exc:
-                failures.append(exc)
+                self._failed(failures, exc)
             gone = gone or link.is_gone
             link.failure = None  # whose traceback has frames in which the link is
             del self.links[source]
         return gone
+
+    def _failed(self, failures: list[BaseException], exc: BaseException) -> None:
+        """Collect what failed on one of the databases; what is no error of ours is an interruption, and comes first."""
+        if isinstance(exc, errors.Error):
+            failures.append(exc)
+        else:
+            self.struck = id(exc)
+            failures.insert(0, exc)
 
     def _finish(self, outcome: str, hooks: tuple[Hook, ...]) -> None:
         """End the levels, then run the hooks: the connections are back and the session is idle."""
@@ -361,27 +384,12 @@ class Stack:
         except (TransactionLostError, RollbackIncompleteError):  # what the block says is undone may be kept
             raise
         except Exception as failed:
-            note(exc, failed)
+            self._note(exc, failed)
 
     def _disown(self, level: Transaction) -> None:
         self.orphans = tuple(orphan for orphan in self.orphans if orphan is not level)
         if self.ending and not self.in_block:
             self.drop()
-
-
-def is_inside() -> bool:
-    """Tell whether a transaction of any session is open that was begun in this context (a thread's, or a task's)."""
-    return any(stack is not None and stack.has_begun for stack in (known() for known in _opened.get()))
-
-
-def _still_open(opened: tuple[ref[Stack], ...]) -> tuple[ref[Stack], ...]:
-    """Return those whose transaction has not ended: only they are remembered, so that nothing grows."""
-    found: tuple[ref[Stack], ...] = ()
-    for known in opened:
-        stack = known()
-        if stack is not None and stack.levels:
-            found += (known,)
-    return found
 
 
 def _run_undo(level: Transaction) -> None:

@@ -19,7 +19,7 @@ FLOORS: list[list[list[str]]] = [
     [["_typing", "redact", "errors", "lexicon", "options"]],
     [
         ["url"], ["words", "params"], ["limits"], ["errnos"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
-        ["lease", "keeper"], ["refusals"], ["standins"],
+        ["lease", "keeper"], ["refusals"], ["standins"], ["inside"],
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -553,21 +554,81 @@ def test_requests_survive_a_restart_of_the_server(server_db: Database) -> None:
     assert found == [2]
 
 
-def test_a_deadlock_with_oneself_is_told_at_once(fake: Engine) -> None:
-    """A function that holds the only connection and asks for another."""
-    engine = fake_engine(fake.driver, pool_size=1, pool_timeout=30)
+def alone(code: str) -> str:
+    """Run code in a process of its own, with one thread; return what it printed."""
+    head = (
+        "import threading, time\nfrom sessionkit import PoolDeadlockError, PoolTimeoutError\n"
+        "from sessionkit.testing import fake_engine\nengine = fake_engine(pool_size=1, pool_timeout=4)\nstarted = time.monotonic()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
-    def transfer() -> None:
-        with engine.begin() as outer:
-            outer.execute("insert")
-            with engine.begin() as inner:
-                inner.execute("insert")
 
-    started = time.monotonic()
-    with pytest.raises(PoolDeadlockError, match="holds all 1"):
-        transfer()
-    assert time.monotonic() - started < 5
-    assert engine.pool.stats()["used"] == 0
+LAYERED = """
+def audit():
+    with engine.begin() as inner:
+        inner.execute("insert")
+
+def find(session):
+    session.execute("select 1")     # borrows, and returns
+
+def handler():
+    outer = engine.session()
+    find(outer)
+    audit()
+"""
+TELL = """
+try:
+    handler()
+except PoolDeadlockError as exc:
+    print("deadlock", "holds all 1" in str(exc), round(time.monotonic() - started))
+except PoolTimeoutError as exc:
+    print("timeout", round(time.monotonic() - started))
+"""
+
+
+def test_a_deadlock_with_oneself_is_told_at_once() -> None:
+    """In a process with one thread; also where the code that borrowed has returned long ago."""
+    assert alone(LAYERED + TELL) == "deadlock True 0"
+
+
+def test_a_deadlock_with_oneself_among_threads_is_told_after_half_the_timeout() -> None:
+    """One of them might have been handed the session."""
+    wait = "threading.Thread(target=time.sleep, args=(3,)).start()\n"
+    assert alone(LAYERED + wait + TELL) == "deadlock True 2"
+
+
+def test_a_session_that_another_thread_gives_back_is_no_deadlock() -> None:
+    """The connection is on its way."""
+    assert (
+        alone(
+            LAYERED.replace("    audit()", "    threading.Timer(1, outer.close).start()\n    audit()")
+            + "handler()\nprint(round(time.monotonic() - started))"
+        )
+        == "1"
+    )
+
+
+def test_a_session_that_is_no_local_variable_is_no_deadlock_for_sure() -> None:
+    """It waits its time."""
+    code = LAYERED.replace("outer = engine.session()", "handler.outer = engine.session()").replace(
+        "find(outer)", "find(handler.outer)"
+    )
+    assert alone(code + TELL) == "timeout 4"
+
+
+def test_looking_for_a_deadlock_keeps_nothing_alive(fake: Engine) -> None:
+    """A session whose variable is deleted dies at once, although its frame was looked at."""
+    engine = fake_engine(fake.driver, pool_size=1, pool_timeout=0.1)
+    session = engine.session()
+    session.execute("select 1")
+    with pytest.raises(PoolDeadlockError):
+        engine.execute("select 1")
+    session.close()
+    seen = weakref.ref(session)
+    del session
+    assert seen() is None
 
 
 def test_sessions_that_hop_over_threads_are_no_deadlock(fake: Engine) -> None:
