@@ -86,6 +86,8 @@ class Source(Protocol):
     statement_timeout: float | None
     is_given: bool
     listeners: Any
+    line: Any
+    patience: float
     clock: Callable[[], float]
 
     @property

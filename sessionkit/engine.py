@@ -10,6 +10,7 @@ from .drivers.base import CONNECTING, Driver
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .lease import NOBODY
+from .line import line_for
 from .link import Link
 from .options import limit, spelled
 from .params import Compiler
@@ -75,6 +76,9 @@ class Engine(Runner):
         self._only: Any = None  # the one connection of a database in memory, kept until dispose()
         self.is_in_memory = driver.is_shared_memory(url)
         driver.check(url, self._connect_args)
+        line = None if self.is_in_memory else driver.writers(url, self._connect_args)
+        self.line = line_for(line[0]) if line is not None else None  # of writers, where the database has one at a time
+        self.patience = line[1] if line is not None else 0.0  # seconds in that line
         if echo:
             self.listeners.add(log_statement)
         self.lender = self.pool = Pool(

@@ -13,6 +13,7 @@ looks: one of them sees the other.
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from _thread import allocate_lock
 from collections import deque
@@ -25,6 +26,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    from .errors import Error
+
+_exchanges: weakref.WeakSet[Exchange] = weakref.WeakSet()
 
 TICK = 0.25
 """Seconds after which a waiter looks again by itself, whatever was lost on the way to it."""
@@ -40,6 +45,7 @@ class Exchange:
 
     def _fill(self) -> None:
         """Start anew with empty slots: at construction, and in a forked child."""
+        _exchanges.add(self)
         self._idle: deque[Slot] = deque()  # right end: connected, most recently used
         self._waiters: deque[weakref.ref[Waiter]] = deque()  # weak: one that was interrupted leaves no ghost
         self._dead: deque[weakref.ref[Slot]] = deque()
@@ -102,7 +108,7 @@ class Exchange:
         slot = self._leave(waiter)
         if slot is None:
             self._timeouts += 1
-            raise PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
+            raise self._timed_out(limit)
         return slot  # it came at the last moment
 
     def _leave(self, waiter: Waiter) -> Slot | None:
@@ -209,10 +215,24 @@ class Exchange:
             gc.collect()
             self._look_again()
             if self._is_holding_all(frame):
-                raise PoolDeadlockError(
-                    f"this code holds all {self.size} connections and waits for another, which can never come; "
-                    f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
-                )
+                raise self._deadlocked()
+
+    def _timed_out(self, limit: float) -> Error:
+        """Return the error for who has waited in vain."""
+        return PoolTimeoutError(timeout_text(limit, self.size, self.leases(), self._why_not()))
+
+    def _deadlocked(self) -> Error:
+        """Return the error for who would wait for ever."""
+        return PoolDeadlockError(
+            f"this code holds all {self.size} connections and waits for another, which can never come; "
+            f"use the session you have, or a larger pool_size ({'; '.join(map(str, self.leases()))})"
+        )
+
+    def _forked(self) -> None:
+        """In a forked child: what was inherited is nobody's any more; start with empty slots."""
+        for slot in self._living():
+            slot.pool = None
+        self._fill()
 
     def _is_holding_all(self, frame: FrameType) -> bool:
         lent = self._lent()
@@ -224,3 +244,12 @@ class Exchange:
     def _why_not(self) -> str | None:
         """Return why no connection could be made lately, if so."""
         return None
+
+
+def _after_fork() -> None:
+    for exchange in list(_exchanges):
+        exchange._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

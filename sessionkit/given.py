@@ -36,6 +36,8 @@ class Given:
         self.statement_timeout: float | None = None
         self.is_given = True  # so its settings on the server are somebody else's
         self.listeners = Listeners()
+        self.line = None  # who else writes is the giver's concern
+        self.patience = 0.0
         self.clock = perf_counter
         self.compiler = Compiler(driver.lexicon, driver)
         self.compile = self.compiler.__call__  # bound: quicker to call

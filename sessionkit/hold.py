@@ -34,7 +34,7 @@ class Hold:
 
     __slots__ = (
         "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "is_shown", "lease",
-        "limit", "modes", "open_cursors", "pending", "restoring", "source", "written",
+        "limit", "modes", "open_cursors", "pending", "restoring", "source", "turn", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -53,6 +53,7 @@ class Hold:
         self.failure: Error | None = None
         self.is_doomed = self.is_gone = self.is_gone_told = False
         self.is_shown = False  # the status had to say ACTIVE before a statement that runs what nobody sees
+        self.turn: Any = None  # to write, where writers stand in line
         self.open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
 
     def conn(self) -> Any:
@@ -234,8 +235,14 @@ class Hold:
         if (self.restoring or self.limit is not None) and self.lease is not None:
             self._restore(self.lease)
         lease, self.lease = self.lease, None
-        if lease is not None:
-            self.source.lender.checkin(lease)
+        try:
+            if lease is not None:
+                self.source.lender.checkin(lease)
+        finally:
+            turn = self.turn
+            if turn is not None:  # last: who comes next gets this connection, whose cache of pages is warm
+                self.turn = None
+                self.source.line.give(turn)
 
     def _restore(self, lease: Lease) -> None:
         driver, conn = self.source.driver, lease.conn
@@ -259,14 +266,30 @@ class Hold:
         """Discard the connection, whatever its state."""
         self.open_cursors = ()
         lease, self.lease = self.lease, None
-        if lease is not None:
-            self.source.lender.discard(lease)
+        try:
+            if lease is not None:
+                self.source.lender.discard(lease)
+        finally:
+            if self.turn is not None:
+                self.give_turn()
+
+    def take_turn(self) -> None:
+        """Wait in line where writers stand in one; before the connection is taken, so that who waits holds none."""
+        line = self.source.line
+        if line is not None and self.turn is None:
+            self.turn = line.take(self.holder, self.source.patience)
+
+    def give_turn(self) -> None:
+        """Give the turn on to whoever waits."""
+        turn, self.turn = self.turn, None
+        self.source.line.give(turn)
 
     def abandon(self) -> None:
         """Close the connection without touching the pool: for a finaliser, after which the place dies and is remade."""
         lease, self.lease = self.lease, None
         if lease is not None:
             self.source.lender.abandon(lease)
+        self.turn = None  # it dies, and is made anew
 
     def _on(self) -> str:
         return f" on {self.source.name}" if self.source.name else ""

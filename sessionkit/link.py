@@ -33,6 +33,8 @@ class Link(Ending):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran, which commits by itself.
         """
+        if statement.writes and self.source.line is not None:
+            self.take_turn()
         lease = self.lend(4)
         if statement.leaves:
             self._mark(lease, statement)
@@ -171,7 +173,12 @@ class Link(Ending):
         if lease is None:
             if self.failure is not None:
                 raise self.lost()
-            self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
+            try:
+                self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
+            except BaseException:
+                if self.turn is not None:
+                    self.give_turn()
+                raise
         return lease
 
     def lexicon(self, depth: int) -> Lexicon:
@@ -197,20 +204,27 @@ class Link(Ending):
             TransactionAbortedError, TransactionLostError: it stands no more; what did it is the cause.
             ImplicitCommitError: the statement would commit what is not to be committed yet.
         """
-        lease = self.lease
+        lease, begun, writes = self.lease, self.begun, False
+        if lease is not None and self.doubt:  # an interrupt hit the last call, which may have been BEGIN
+            raise self.lost()
+        if not begun:
+            writes = write or statement.writes or not (levels[0].auto or self.modes[1])
+            if writes and self.turn is None:
+                line = self.source.line
+                if line is not None and not self.modes[1]:
+                    self.turn = line.take(self.holder, self.source.patience)
         if lease is None:
             lease = self.lend(depth + 1)
-        elif self.doubt:  # an interrupt hit the last call, which may have been BEGIN
-            raise self.lost()
         if statement.is_special:
             if statement.commits:
                 self._check_implicit_commit(statement, len(levels) > 1 or not levels[0].auto)
             if statement.leaves:
                 self._mark(lease, statement)
-        if not self.begun:
-            self._begin(lease, write or statement.writes or not (levels[0].auto or self.modes[1]))
-        elif not self.stands():
-            raise self.lost()
+        if begun:
+            if not self.stands():
+                raise self.lost()
+        else:
+            self._begin(lease, writes)
         while self.depth < len(levels) - 1:
             self._speak("savepoint", levels[self.depth + 1].name, self.depth + 1)
         lease.statement = statement.sql

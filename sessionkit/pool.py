@@ -6,7 +6,6 @@ while holding a lock.
 
 from __future__ import annotations
 
-import os
 import weakref
 from _thread import get_ident
 from sys import _getframe
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from ._typing import Holder
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _graveyard: list[Any] = []
 """Connections inherited through fork: kept, never closed, because closing would talk on the parent's socket."""
 
@@ -74,7 +72,6 @@ class Pool(Exchange):
         life = seconds_or_never("pool_recycle", recycle)
         self._keeper = Keeper(connect, close, clean, fileno, ping, life, idle, is_outage, is_known, clock)
         self._fill()
-        _pools.add(self)
 
     # -- lending
 
@@ -329,18 +326,9 @@ class Pool(Exchange):
         for slot in self._living():
             if slot.conn is not None:
                 _graveyard.append(slot.conn)
-            slot.conn, slot.poll, slot.pool, slot.generation = None, None, None, EMPTY
-        self._fill()
+            slot.conn, slot.poll, slot.generation = None, None, EMPTY
+        super()._forked()
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.stats().items())
         return f"<Pool: {counts}>"
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -19,11 +19,11 @@ FLOORS: list[list[list[str]]] = [
     [["_typing", "redact", "errors", "lexicon", "options"]],
     [
         ["url"], ["words", "params"], ["limits"], ["errnos"], ["rows"], ["identity"], ["entities"], ["events"], ["retry"], ["guard"], ["aftermath"], ["sqlstates"],
-        ["lease", "keeper"], ["refusals"], ["standins"], ["inside"],
+        ["lease", "keeper"], ["refusals"], ["standins"], ["sqlitecodes"], ["locks"], ["inside"],
     ],
     [
         ["drivers.base", "drivers.sqlite3"], ["drivers.base", "drivers.psycopg"], ["drivers.base", "drivers.pymysql"],
-        ["drivers.base", "drivers"], ["exchange", "pool"], ["results", "objects"], ["hold", "ending", "link", "cursors", "proxies"], ["given"],
+        ["drivers.base", "drivers"], ["exchange", "pool"], ["exchange", "line"], ["results", "objects"], ["hold", "ending", "link", "cursors", "proxies"], ["given"],
         ["level", "transaction"],
     ],
     [["statements", "session", "settle", "runs", "engine", "registry"]],

@@ -180,19 +180,19 @@ def test_sqlite_settings(sqlite: Database) -> None:
 
     def settings(**options: object) -> tuple[object, ...]:
         engine = sqlite.engine(**options)
-        return tuple(
-            engine.execute(f"pragma {name}").scalar() for name in ("foreign_keys", "busy_timeout", "journal_mode")
-        )
+        with engine.session() as session:
+            patience = session.connection().driver_connection.sessionkit_patience
+            return session.scalar("pragma foreign_keys"), patience, session.scalar("pragma journal_mode")
 
-    assert settings() == (1, 5000, "wal")
-    assert settings(foreign_keys="off", busy_timeout=0.5, journal_mode=None) == (0, 500, "wal")
+    assert settings() == (1, 5.0, "wal")
+    assert settings(foreign_keys="off", busy_timeout=0.5, journal_mode=None) == (0, 0.5, "wal")
     with pytest.raises(errors.LockTimeoutError):
         settings(
             journal_mode="delete", busy_timeout=0
         )  # others have it open: what was asked for cannot be, and that is told
     for engine in sqlite.engines:
         engine.dispose()
-    assert settings(journal_mode="delete") == (1, 5000, "delete")
+    assert settings(journal_mode="delete") == (1, 5.0, "delete")
     with pytest.raises(ArgumentError, match="journal_mode"):
         settings(journal_mode="fast")
 

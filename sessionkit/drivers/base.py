@@ -90,11 +90,8 @@ class Driver(Standins):
         try:
             return import_module(self.module)
         except ImportError as exc:
-            how = (
-                f"pip install 'dbapi-sessionkit[{self.extra}]'"
-                if self.extra
-                else f"install the package that has {self.module}"
-            )
+            package = f"pip install 'dbapi-sessionkit[{self.extra}]'"
+            how = package if self.extra else f"install the package that has {self.module}"
             raise errors.InterfaceError(
                 f"{self.name} needs the module {self.module}, which cannot be imported ({type(exc).__name__}); {how}"
             ) from exc
@@ -130,6 +127,14 @@ class Driver(Standins):
         except Exception as exc:
             if self.diagnose(exc) is None:
                 raise
+
+    def writers(self, url: URL, options: Mapping[str, Any]) -> tuple[str, float] | None:
+        """
+        Return what to call the database and the seconds that a writer waits, where writers exclude each other as a whole.
+
+        Then they stand in line.
+        """
+        return None
 
     def is_shared_memory(self, url: URL) -> bool:
         """Tell whether every connection to `url` is a database of its own, so that the pool must keep one for ever."""
@@ -295,10 +300,8 @@ class Driver(Standins):
 
     def level(self, wanted: str) -> str:
         """Return the weakest isolation level of this server that is at least as strong as `wanted`."""
-        wish = ISOLATION_LEVELS.index(wanted)
-        return next(
-            (level for level in ISOLATION_LEVELS[wish:] if level in self.isolation_levels), ISOLATION_LEVELS[-1]
-        )
+        stronger = ISOLATION_LEVELS[ISOLATION_LEVELS.index(wanted) :]
+        return next((level for level in stronger if level in self.isolation_levels), ISOLATION_LEVELS[-1])
 
     def set_transaction(self, isolation_level: str | None, read_only: bool) -> str:
         """Return the standard's SET TRANSACTION statement."""

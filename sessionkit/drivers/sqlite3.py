@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
 from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..lexicon import Lexicon
+from ..locks import POLLING, again, patient
+from ..locks import patience as seconds
+from ..sqlitecodes import CODES, name_patterns
 from ..sqlstates import named
 from ..words import leaves_on_sqlite
 from .base import ACTIVE, BROKEN, IDLE, Driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..url import URL
 
-# https://www.sqlite.org/rescode.html: extended codes first, then primary ones (the low eight bits)
-CODES: dict[object, type[errors.Error]] = {
-    2067: errors.UniqueViolation,
-    1555: errors.UniqueViolation,
-    2579: errors.UniqueViolation,
-    787: errors.ForeignKeyViolation,
-    1299: errors.NotNullViolation,
-    275: errors.CheckViolation,
-    517: errors.SerializationError,
-    19: errors.IntegrityError,
-    1: errors.ProgrammingError,
-    3: errors.OperationalError,
-    5: errors.LockTimeoutError,
-    6: errors.LockTimeoutError,
-    7: errors.OperationalError,
-    8: errors.ReadOnlyError,
-    9: errors.QueryCancelledError,
-    10: errors.OperationalError,
-    11: errors.OperationalError,
-    13: errors.OperationalError,
-    14: errors.DisconnectionError,
-    17: errors.OperationalError,
-    18: errors.DataError,
-    20: errors.DataError,
-    21: errors.InterfaceError,
-    23: errors.OperationalError,
-    25: errors.ProgrammingError,
-    26: errors.OperationalError,
-}
 _OWN_OPTIONS = ("busy_timeout", "foreign_keys", "journal_mode", "mode", "vfs", "uri", "cache", "immutable", "nolock")
 _IN_URI = ("mode", "vfs", "cache", "immutable", "nolock")
 # what a connection may be set to, and tell; what belongs to the database itself (user_version) is not among them
@@ -117,13 +89,15 @@ class SQLite(Driver):
         settings: dict[str, Any] = {**url.query, **options}
         own = {key: settings.pop(key) for key in _OWN_OPTIONS if key in settings}
         path, uri = _path(url, own)
+        patience = _patience(own)
         conn = self.dbapi().connect(
             path,
             **{
-                "timeout": float(own.get("busy_timeout", 5.0)), "isolation_level": None,
-                "check_same_thread": False, "uri": uri, "cached_statements": 256, **settings,
+                "timeout": min(patience, POLLING), "isolation_level": None, "check_same_thread": False, "uri": uri,
+                "cached_statements": 256, **settings, "factory": patient(settings.get("factory")),
             },
         )  # fmt: skip
+        conn.sessionkit_patience = patience
         try:
             conn.execute(f"PRAGMA foreign_keys = {'ON' if _switch(own.get('foreign_keys', True)) else 'OFF'}")
             if not self.is_shared_memory(url):
@@ -142,10 +116,10 @@ class SQLite(Driver):
             raise ArgumentError(
                 f"unknown journal_mode {wanted!r} (wal, delete, truncate, persist, memory, off; None leaves it alone)"
             )
-        if conn.execute("PRAGMA journal_mode").fetchone()[0].upper() == word:
+        if self._run(conn, "PRAGMA journal_mode").fetchone()[0].upper() == word:
             return
         try:
-            conn.execute(f"PRAGMA journal_mode = {word}").fetchall()
+            self._run(conn, f"PRAGMA journal_mode = {word}").fetchall()
         except self.dbapi().OperationalError as exc:
             in_use, read_only, no_room = 5, 8, 14
             if asked or (getattr(exc, "sqlite_errorcode", 0) & 0xFF) not in (in_use, read_only, no_room):
@@ -193,10 +167,13 @@ class SQLite(Driver):
         try:
             if conn.row_factory is not None:
                 cursor.row_factory = None
-            if parameters is None:
-                cursor.execute(sql)
-            else:
-                cursor.execute(sql, parameters)
+            try:
+                if parameters is None:
+                    cursor.execute(sql)
+                else:
+                    cursor.execute(sql, parameters)
+            except Exception as exc:
+                again(conn, exc, cursor.execute, *((sql,) if parameters is None else (sql, parameters)))
             description = cursor.description
             if description is None:
                 return None, None, cursor.rowcount, cursor.lastrowid
@@ -204,6 +181,20 @@ class SQLite(Driver):
             return rows, description, len(rows), None
         finally:
             cursor.close()
+
+    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
+        """Run one statement, with patience."""
+        try:
+            super().execute(cursor, sql, parameters)
+        except Exception as exc:
+            again(cursor.connection, exc, super().execute, cursor, sql, parameters)
+
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """Only its first row can meet a lock."""
+        try:
+            cursor.executemany(sql, rows)
+        except Exception as exc:
+            again(cursor.connection, exc, cursor.executemany, sql, rows)
 
     def clean(self, conn: Any) -> bool:
         """Idle nearly always, which one look tells."""
@@ -243,7 +234,7 @@ class SQLite(Driver):
         """BEGIN IMMEDIATE for what will write: a deferred transaction that reads first cannot always be upgraded."""
         if read_only:
             conn.execute("PRAGMA query_only = ON")
-        conn.execute("BEGIN IMMEDIATE" if write and not read_only else "BEGIN")
+        self._run(conn, "BEGIN IMMEDIATE" if write and not read_only else "BEGIN")
         return True
 
     def restore(self, conn: Any) -> None:
@@ -252,10 +243,11 @@ class SQLite(Driver):
 
     def commit(self, conn: Any) -> None:
         """Send COMMIT as a word: `conn.commit()` does nothing under `autocommit=True`."""
-        conn.execute("COMMIT")
+        self._run(conn, "COMMIT")
 
     def begin_visibly(self, conn: Any) -> bool:
-        """BEGIN is a word of its own here."""
+        """BEGIN is a word of its own here; whoever has the connection itself gets SQLite's own waiting."""
+        conn.execute(f"PRAGMA busy_timeout = {round(seconds(conn) * 1000)}")
         return True
 
     def rollback(self, conn: Any) -> bool:
@@ -266,7 +258,7 @@ class SQLite(Driver):
 
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""
-        conn.execute(words).close()
+        self._run(conn, words).close()
 
     def for_given(self, conn: Any) -> SQLite:
         """
@@ -283,6 +275,23 @@ class SQLite(Driver):
                 "are committed; commit or roll back, set conn.autocommit = True, then give it to the session"
             )
         return AlwaysBegun()
+
+    # -- waiting for locks
+
+    def writers(self, url: URL, options: Mapping[str, Any]) -> tuple[str, float]:
+        """By the file."""
+        from os.path import realpath
+
+        path, uri = _path(url, {})
+        return realpath(path.removeprefix("file:").partition("?")[0] if uri else path), _patience(
+            {**url.query, **options}
+        )
+
+    def _run(self, conn: Any, words: str) -> Any:
+        try:
+            return conn.execute(words)
+        except Exception as exc:
+            return again(conn, exc, conn.execute, words)
 
     # -- in time
 
@@ -329,7 +338,7 @@ class SQLite(Driver):
                 return Diagnosis(errors.DataError, text=str(exc))
             return found
         text = str(exc)
-        names = named(text, _names())
+        names = named(text, name_patterns())
         if "columns" in names:
             names["column"] = ", ".join(part.rpartition(".")[2] for part in names.pop("columns").split(", "))
         return Diagnosis(lookup(CODES, code, code & 0xFF), code=code, text=text, **names)
@@ -354,18 +363,11 @@ def has_wal_bug(version: tuple[int, ...]) -> bool:
     return version >= (3, 7) and not mended
 
 
-@cache
-def _names() -> list[re.Pattern[str]]:
-    import re
-
-    return [
-        re.compile(r"^(?:UNIQUE|NOT NULL) constraint failed: (?P<columns>(?P<table>[^.]+)\..+)$"),
-        re.compile(r"^UNIQUE constraint failed: index '(?P<constraint>.+)'$"),
-        re.compile(r"^CHECK constraint failed: (?P<constraint>.+)$"),
-        re.compile(r"^no such table: (?:\w+\.)?(?P<table>.+)$"),
-        re.compile(r"^no such column: (?:\w+\.)?(?P<column>.+)$"),
-        re.compile(r"^table (?P<table>.+) has no column named (?P<column>.+)$"),
-    ]
+def _patience(given: Mapping[str, Any]) -> float:
+    try:
+        return float(given.get("busy_timeout", 5.0))
+    except (TypeError, ValueError):
+        raise ArgumentError(f"busy_timeout is a number of seconds, got {given['busy_timeout']!r}") from None
 
 
 def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
