@@ -73,7 +73,7 @@ class LeaseInfo:
         told = f', "{self.statement}"' if self.statement else ""
         state = ", in transaction" if self.in_transaction else ""
         return f"{self.age:.1f} s, thread {self.thread}, {self.place}{told}{state}" + (
-            ", itself waiting for a connection" if self.waiting else ""
+            ", itself waiting" if self.waiting else ""
         )
 
     def __repr__(self) -> str:

@@ -43,6 +43,7 @@ CODES: dict[object, type[errors.Error]] = {
 
 @cache
 def name_patterns() -> list[re.Pattern[str]]:
+    """Where a text says which constraint, table and column it is about."""
     import re
 
     return [

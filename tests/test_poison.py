@@ -115,6 +115,7 @@ def disk_error(db: Database, session: Session) -> None:
 
 def busy(db: Database, session: Session) -> None:
     """A reader that wants to write while another writes."""
+    session.scalar("select count(*) from item")
     with db.engine(busy_timeout=0.1).begin() as other:
         other.execute(INSERT, {"n": "other"})
         session.execute(INSERT, {"n": "late"})
