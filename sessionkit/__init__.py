@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from .drivers.base import Driver as Driver
     from .engine import Engine as Engine
     from .engine import create_engine as create_engine
-    from .entities import entity as entity
     from .errors import ArgumentError as ArgumentError
     from .errors import CheckViolation as CheckViolation
     from .errors import CommitUnknownError as CommitUnknownError
@@ -46,13 +45,14 @@ if TYPE_CHECKING:
     from .errors import TransactionLostError as TransactionLostError
     from .errors import UncommittedWorkWarning as UncommittedWorkWarning
     from .errors import UniqueViolation as UniqueViolation
-    from .level import Transaction as Transaction
-    from .pool import Pool as Pool
+    from .mapping.entity import entity as entity
+    from .mapping.results import Result as Result
+    from .mapping.rows import Row as Row
+    from .pool.pool import Pool as Pool
     from .registry import Registry as Registry
-    from .results import Result as Result
-    from .retry import Retry as Retry
-    from .rows import Row as Row
-    from .session import Session as Session
+    from .retry.policy import Retry as Retry
+    from .session.block import Transaction as Transaction
+    from .session.session import Session as Session
     from .url import URL as URL
 
 __version__ = "0.1.0"
@@ -60,14 +60,14 @@ __version__ = "0.1.0"
 _ROOMS = {
     "drivers.base": ("Driver",),
     "engine": ("Engine", "create_engine"),
-    "entities": ("entity",),
-    "pool": ("Pool",),
+    "mapping.entity": ("entity",),
+    "mapping.results": ("Result",),
+    "mapping.rows": ("Row",),
+    "pool.pool": ("Pool",),
     "registry": ("Registry",),
-    "results": ("Result",),
-    "rows": ("Row",),
-    "session": ("Session",),
-    "level": ("Transaction",),
-    "retry": ("Retry",),
+    "retry.policy": ("Retry",),
+    "session.block": ("Transaction",),
+    "session.session": ("Session",),
     "url": ("URL",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -43,6 +43,13 @@ class Diagnoser(Protocol):
     def diagnose(self, exc: BaseException) -> Any: ...
 
 
+class Shaped(Protocol):
+    """A statement as its result knows it: the program's text, and a place to keep the class of its rows."""
+
+    sql: str
+    shape: tuple[Any, Any] | None
+
+
 class Rules(Protocol):
     """What a driver knows of its server's statements, by their keywords or tokens in upper case and their text."""
 

@@ -33,12 +33,12 @@ from .errors import (
     OperationalError,
     ProgrammingError,
 )
-from .session import Session
+from .session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .results import Result
+    from .mapping.results import Result
 
 __all__ = [
     "BINARY", "DATETIME", "NUMBER", "ROWID", "STRING", "Binary", "Connection", "Cursor", "DataError", "DatabaseError", "Date",

@@ -9,15 +9,15 @@ from . import drivers, errors
 from .drivers.base import CONNECTING, Driver
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
-from .lease import NOBODY
-from .line import line_for
-from .link import Link
+from .mapping.results import Result
 from .options import limit, spelled
-from .params import Compiler
-from .pool import Pool
-from .results import Result
-from .runs import Runner
-from .session import Block, Session
+from .pool.lease import NOBODY
+from .pool.line import line_for
+from .pool.pool import Pool
+from .retry.run import Runner
+from .session.link import Link
+from .session.session import Block, Session
+from .sql.parameters import Compiler
 from .url import URL, is_secret
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._typing import Parameters
     from .events import Event
-    from .rows import Row
+    from .mapping.rows import Row
 
 PINGING = 5.0
 """Seconds that a ping may take before a connection counts as dead."""
@@ -199,7 +199,7 @@ class Engine(Runner):
         except errors.Error:
             raise
         except Exception as exc:
-            from .refusals import is_refusal
+            from .drivers.refusals import is_refusal
 
             if is_refusal(exc, self.driver):
                 raise self._refused(exc) from exc
@@ -247,7 +247,7 @@ class Engine(Runner):
             self.driver.close(like)
 
     def _refused(self, exc: Exception) -> ArgumentError:
-        from .refusals import refused
+        from .drivers.refusals import refused
 
         return refused(
             exc,

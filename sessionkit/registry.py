@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .aftermath import raise_first
 from .engine import Engine, create_engine
 from .errors import ArgumentError
-from .runs import Runner
-from .session import Block, Session
+from .retry.run import Runner
+from .session.cleanup import raise_first
+from .session.session import Block, Session
 from .url import URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ._typing import Parameters
-    from .results import Result
-    from .rows import Row
+    from .mapping.results import Result
+    from .mapping.rows import Row
 
 
 class Registry(Runner):

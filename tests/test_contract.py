@@ -9,7 +9,7 @@ import pytest
 from sessionkit import Driver, create_engine, errors
 from sessionkit.drivers.base import ACTIVE, BROKEN, IDLE, INERROR
 from sessionkit.errors import Diagnosis
-from sessionkit.lexicon import Lexicon
+from sessionkit.sql.lexer import Lexicon
 from sessionkit.testing import DriverContract
 
 if TYPE_CHECKING:

@@ -144,7 +144,7 @@ def test_a_finaliser_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "unraisablehook", lambda told: swallowed.append(told.exc_type))
-    monkeypatch.setattr("sessionkit.session._abandon", interrupted)
+    monkeypatch.setattr("sessionkit.session.session._abandon", interrupted)
     engine = fake_engine(pool_size=1, pool_timeout=0.1)
     engine.session().execute("insert")
     assert swallowed == [KeyboardInterrupt]

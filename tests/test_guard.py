@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import ConcurrentUseError, create_engine
-from sessionkit.guard import Guard
+from sessionkit.session.guard import Guard
 
 from .test_interrupts import Injector, Interrupt
 
@@ -146,7 +146,7 @@ def test_a_mark_that_was_left_behind_is_taken_over() -> None:
 
 def test_a_lost_lock_of_the_contests_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever had it was interrupted before it could let go."""
-    from sessionkit import guard as module
+    from sessionkit.session import guard as module
 
     monkeypatch.setattr(module, "_LONG", 0.05)
     lost = module._contests

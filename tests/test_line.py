@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import LockTimeoutError, PoolDeadlockError, SerializationError, create_engine
-from sessionkit.line import Line, line_for
+from sessionkit.pool.line import Line, line_for
 
 from .test_interrupts import STRIDE, Injector, Interrupt
 

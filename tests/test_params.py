@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sessionkit import ArgumentError, InvalidRequestError
 from sessionkit.drivers import known
-from sessionkit.lexicon import Lexicon, split
-from sessionkit.params import Compiler
+from sessionkit.sql.lexer import Lexicon, split
+from sessionkit.sql.parameters import Compiler
 
 if TYPE_CHECKING:
     from .conftest import Database

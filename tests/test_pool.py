@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import PoolClosedError, PoolDeadlockError, PoolTimeoutError
-from sessionkit.pool import Pool
+from sessionkit.pool.pool import Pool
 from sessionkit.testing import fake_engine
 
 from .soak import lending

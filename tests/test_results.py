@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import ArgumentError, InvalidRequestError, MultipleResultsFound, NoResultFound, Result
-from sessionkit.lexicon import Lexicon
-from sessionkit.params import Compiler, NoRules, Statement
-from sessionkit.rows import row_class
+from sessionkit.mapping.rows import row_class
+from sessionkit.sql.lexer import Lexicon
+from sessionkit.sql.parameters import Compiler, NoRules, Statement
 
 if TYPE_CHECKING:
     from .conftest import Database

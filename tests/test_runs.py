@@ -12,7 +12,7 @@ import pytest
 
 import sessionkit
 from sessionkit import ArgumentError, CommitUnknownError, Registry, Session, errors
-from sessionkit.retry import Retry, may_repeat
+from sessionkit.retry.policy import Retry, may_repeat
 from sessionkit.testing import FakeError, fake_engine, no_retries
 
 from .proxy import Proxy, is_commit

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import create_engine
-from sessionkit.pool import Pool
+from sessionkit.pool.pool import Pool
 
 if TYPE_CHECKING:
     from pathlib import Path

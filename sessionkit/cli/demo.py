@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..entities import entity
 from ..errors import CheckViolation, ForeignKeyViolation
+from ..mapping.entity import entity
 from ..registry import Registry
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 SCHEMA = """
 create table account (id integer primary key, owner text not null unique, balance integer not null check (balance >= 0));

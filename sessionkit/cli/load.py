@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..engine import Engine
-    from ..session import Session
+    from ..session.session import Session
 
 Row = tuple[int, list[Any]]  # line number, fields
 BadFields = tuple[int, list[Any], str]  # … and why not

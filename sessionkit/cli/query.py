@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..engine import create_engine
-from ..results import aligned, shown
+from ..mapping.results import aligned, shown
 from . import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from ..results import Result
+    from ..mapping.results import Result
 
 
 def query(options: argparse.Namespace) -> int:

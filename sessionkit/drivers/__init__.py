@@ -8,6 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .base import Driver
 
+OPEN = ("base", "sqlstates", "refusals")
+"""The files that other rooms may use; a driver's own is found by looking here."""
+
+_SHARED = ("base", "refusals", "sqlstates")  # and those that begin with an underscore
 _FOUND: dict[str, Driver] = {}
 
 
@@ -18,7 +22,7 @@ def known() -> dict[str, Driver]:
         from pkgutil import iter_modules
 
         for module in sorted(iter_modules(__path__), key=lambda found: found.name):
-            if module.name != "base":
+            if module.name not in _SHARED and not module.name.startswith("_"):
                 _FOUND[module.name] = import_module(f"{__name__}.{module.name}").driver
     return _FOUND
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
-from ..lexicon import Lexicon
 from ..options import ISOLATION_LEVELS
-from ..sqlstates import SQLSTATES, by_sqlstate
-from ..standins import Standins
+from ..sql.lexer import Lexicon
+from ._clients import Standins
+from .sqlstates import SQLSTATES, by_sqlstate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

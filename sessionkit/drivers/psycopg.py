@@ -7,13 +7,13 @@ from time import monotonic
 
 from .. import errors
 from ..errors import Diagnosis, lookup
-from ..lexicon import Lexicon
-from ..limits import Waiting
 from ..redact import MARK
-from ..sqlstates import CONNECTING_TEXTS, attempts, key_pattern, named, value_pattern
+from ..sql.lexer import Lexicon
+from ..sql.words import leaves_on_postgresql
 from ..url import host_port
-from ..words import leaves_on_postgresql
+from ._limits import Waiting
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
+from .sqlstates import CONNECTING_TEXTS, attempts, key_pattern, named, value_pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

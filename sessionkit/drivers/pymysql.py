@@ -6,14 +6,14 @@ from functools import cache
 from time import monotonic
 
 from .. import errors
-from ..errnos import CODES, name_patterns, value_pattern
 from ..errors import ArgumentError, Diagnosis, lookup
-from ..lexicon import Lexicon
-from ..limits import LARGE, Reader, TooLarge, send_together, sized
 from ..redact import MARK
-from ..sqlstates import named
-from ..words import commits_on_mysql, leaves_on_mysql, written_names
+from ..sql.lexer import Lexicon
+from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
+from ._limits import LARGE, Reader, TooLarge, send_together, sized
+from ._mysql_errors import CODES, name_patterns, value_pattern
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
+from .sqlstates import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

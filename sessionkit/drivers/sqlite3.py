@@ -6,13 +6,13 @@ from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
-from ..lexicon import Lexicon
-from ..locks import POLLING, again, patient
-from ..locks import patience as seconds
-from ..sqlitecodes import CODES, name_patterns
-from ..sqlstates import named
-from ..words import leaves_on_sqlite
+from ..sql.lexer import Lexicon
+from ..sql.words import leaves_on_sqlite
+from ._sqlite_errors import CODES, name_patterns
+from ._sqlite_locks import POLLING, again, patient
+from ._sqlite_locks import patience as seconds
 from .base import ACTIVE, BROKEN, IDLE, Driver
+from .sqlstates import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

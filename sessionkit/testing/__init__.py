@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..retry import active
+from ..retry.policy import active
 from .contract import DriverContract
 from .fake import FakeConnection, FakeDriver, FakeError, fake_engine
 

@@ -14,7 +14,7 @@ from .._typing import ACTIVE, BROKEN, IDLE
 from ..drivers.base import Driver
 from ..engine import Engine, create_engine
 from ..errors import Diagnosis
-from ..lexicon import Lexicon
+from ..sql.lexer import Lexicon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

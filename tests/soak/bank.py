@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sessionkit import CommitUnknownError, create_engine, errors
-from sessionkit.retry import Retry
+from sessionkit.retry.policy import Retry
 
 from ..proxy import Proxy, is_commit
 from .checker import DONE, FAILED, UNKNOWN, History, Transfer, anomalies

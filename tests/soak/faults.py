@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sessionkit import CommitUnknownError, create_engine
-from sessionkit.retry import Retry
+from sessionkit.retry.policy import Retry
 
 from ..proxy import Proxy, is_commit
 

@@ -1,0 +1,241 @@
+"""The statements on entities: load, merge, write. What they hold is in the identity map."""
+
+from __future__ import annotations
+
+from itertools import starmap
+
+from ..errors import ArgumentError, InvalidRequestError, NoResultFound, StaleObjectError
+from .entity import Entity, declared, entity_of, is_changed
+from .rows import maker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .._typing import Source
+    from .identity import IdentityMap, Store
+    from .results import Result
+
+    Run = Callable[..., Result[Any]]
+
+
+class Objects:
+    """
+    A session's entities: one object per row, and what is written of them.
+
+    Made for one call: `identity` outlives it. `run(source, sql, parameters, lock=False)` executes in the session's
+    transaction; `on_rollback(fn)` notes what puts an object back when the level that is open now is rolled back.
+    """
+
+    __slots__ = ("_on_rollback", "_run", "identity")
+
+    def __init__(self, identity: IdentityMap, run: Run, on_rollback: Callable[[Callable[[], object]], object]) -> None:
+        self.identity = identity
+        self._run = run
+        self._on_rollback = on_rollback
+
+    # -- load
+
+    def get(self, source: Source, cls: type, key: Any, for_update: bool) -> Any:
+        """Return the object with this key, from the map or else from the database; None when there is no such row."""
+        entity = entity_of(cls)
+        store = self.identity.store(source, cls)
+        if key is None:
+            return None
+        try:
+            held = store.objects.get(key)
+        except TypeError:
+            raise ArgumentError(f"a key of {cls.__name__} is hashable, got {type(key).__name__}") from None
+        if held is not None and not for_update:
+            return held
+        row = self._select(source, entity, key, for_update)
+        if row is None:
+            store.drop(key)
+            return None
+        return self._merge(entity, store, row)
+
+    def _select(self, source: Source, entity: Entity, key: Any, lock: bool = False) -> tuple[Any, ...] | None:
+        driver = source.driver
+        sql = entity.select(driver.identifier_quote, driver.for_update if lock else "")
+        rows = self._run(source, sql, entity.key_values(key), lock).raw()
+        return rows[0] if rows else None
+
+    def query(self, source: Source, target: Any, result: Result[Any]) -> Result[Any]:
+        """Return a result whose rows become `target`: an entity through the map, anything else by column name."""
+        entity = declared(target)
+        if entity is None:
+            return result.becoming(maker(target, result.columns))
+        order = entity.order(result.columns)
+        rows: Sequence[tuple[Any, ...]] = result.raw()
+        if order is not None:
+            rows = [order(row) for row in rows]
+        store = self.identity.store(source, entity.cls)
+        return result.becoming(entity.make, self._merge_all(entity, store, rows))
+
+    def _merge_all(self, entity: Entity, store: Store, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not store.objects and entity.make_positional:
+            objects = list(starmap(entity.cls, rows))
+            if store.fill(list(map(entity.key_row, rows)), objects, rows):
+                return objects  # nothing was held and each row came once: no merging to do
+        return [self._merge(entity, store, row) for row in rows]
+
+    def _merge(self, entity: Entity, store: Store, row: tuple[Any, ...]) -> Any:
+        """Return the object for a row: the one held, refreshed but for what the program has changed, or a new one."""
+        key = entity.key_row(row)
+        held = store.objects.get(key)
+        if held is None:
+            held = entity.make(row)
+        else:
+            for name, old, new in zip(entity.fields, store.rows[key], row, strict=True):
+                if new is not old and not is_changed(old, getattr(held, name)):
+                    entity.set(held, name, new)
+        store.put(key, held, row)
+        return held
+
+    def refresh(self, source: Source, obj: Any) -> None:
+        """Overwrite every attribute with what the database holds now."""
+        entity = entity_of(type(obj))
+        store = self.identity.store(source, entity.cls)
+        key = self._key(entity, store, obj, "refresh")
+        row = self._select(source, entity, key)
+        if row is None:
+            store.drop(key)
+            raise NoResultFound(f"the row of this {entity.cls.__name__} is no longer in {entity.table}")
+        for name, value in zip(entity.fields, row, strict=True):
+            entity.set(obj, name, value)
+        store.put(entity.key_row(row), obj, row)
+
+    # -- write
+
+    def insert(self, source: Source, obj: Any) -> Any:
+        """Insert an object as a new row, fill in a key that the database generates, and hold it."""
+        entity = entity_of(type(obj))
+        store = self.identity.store(source, entity.cls)
+        first = entity.version if entity.version and getattr(obj, entity.version) is None else None
+        blank = tuple(name for name in entity.key if getattr(obj, name) is None)
+        names = tuple(name for name in entity.fields if name not in blank)
+        driver = source.driver
+        returning = bool(blank) and bool(driver.returning)
+        sql = entity.insert(driver.identifier_quote, names, returning)
+        parameters = entity.field_parameters(obj, names)
+        if first is not None:
+            parameters[f"v{entity.version_at}"] = 1
+        result = self._run(source, sql, parameters)
+        if first is not None:
+            self._assign(entity, obj, first, 1)
+        if blank:
+            generated = self._generated(entity, result, returning, len(blank))
+            for name, value in zip(blank, generated, strict=True):
+                self._assign(entity, obj, name, value)
+        store.put(entity.key_of(obj), obj, entity.row_of(obj))
+        return obj
+
+    def _generated(self, entity: Entity, result: Result[Any], returning: bool, count: int) -> tuple[Any, ...]:
+        if returning:
+            row = result.tuples()[0]
+            return row if len(entity.key) == count else row[:count]
+        if count == 1 and result.lastrowid:
+            return (result.lastrowid,)
+        raise InvalidRequestError(
+            f"the row was inserted into {entity.table}, but this database told no generated key; "
+            f"set {', '.join(entity.key)} before inserting"
+        )
+
+    def _assign(self, entity: Entity, obj: Any, name: str, value: Any) -> None:
+        """Set an attribute, to be taken back if this level is rolled back."""
+        old = getattr(obj, name)
+        entity.set(obj, name, value)
+        self._on_rollback(lambda: entity.set(obj, name, old))
+
+    def update(self, source: Source, obj: Any) -> None:
+        """Write what has changed since the object was read; all of it, by its key, when it is not held."""
+        entity = entity_of(type(obj))
+        store = self.identity.store(source, entity.cls)
+        key = self._key(entity, store, obj, "update")
+        row = store.rows.get(key) if store.objects.get(key) is obj else None
+        if row is None:
+            changed = [name for name in entity.fields if name not in entity.key]
+        else:
+            changed = entity.changed(obj, row)
+        if entity.version and changed:
+            changed = [name for name in changed if name != entity.version] + [entity.version]
+        if not changed:
+            return
+        self._write(source, entity, obj, key, changed, row)
+        if entity.version:
+            self._assign(entity, obj, entity.version, self._version(entity, obj, row) + 1)
+        store.drop(key)
+        store.put(entity.key_of(obj), obj, entity.row_of(obj))
+
+    def _write(self, source: Source, entity: Entity, obj: Any, key: Any, changed: list[str], row: Any) -> None:
+        parameters = {**entity.key_parameters(key), **entity.field_parameters(obj, changed)}
+        if entity.version:
+            version = parameters["version"] = self._version(entity, obj, row)
+            parameters[f"v{entity.version_at}"] = version + 1
+        sql = entity.update(source.driver.identifier_quote, changed)
+        if self._run(source, sql, parameters).rowcount == 0:
+            self._check_stale(source, entity, key, "update")
+
+    def delete(self, source: Source, obj: Any) -> None:
+        """Delete an object's row, and let go of the object."""
+        entity = entity_of(type(obj))
+        store = self.identity.store(source, entity.cls)
+        key = self._key(entity, store, obj, "delete")
+        row = store.rows.get(key) if store.objects.get(key) is obj else None
+        parameters = entity.key_parameters(key)
+        if entity.version:
+            parameters["version"] = self._version(entity, obj, row)
+        if self._run(source, entity.delete(source.driver.identifier_quote), parameters).rowcount == 0:
+            raise _stale(entity, "delete")
+        store.drop(key)
+
+    def _check_stale(self, source: Source, entity: Entity, key: Any, verb: str) -> None:
+        """Nothing matched; without a version, a row that has these values already may count as none changed."""
+        if entity.version or self._select(source, entity, key) is None:
+            raise _stale(entity, verb)
+
+    def _version(self, entity: Entity, obj: Any, row: tuple[Any, ...] | None) -> int:
+        found = row[entity.version_at] if row is not None else getattr(obj, str(entity.version))
+        if not isinstance(found, int):
+            raise ArgumentError(
+                f"the version of {entity.cls.__name__} ({entity.version}) is an int, got {type(found).__name__}"
+            )
+        return found
+
+    def _key(self, entity: Entity, store: Store, obj: Any, verb: str) -> Any:
+        """Return the key of an object's row: the one it is held under, else the one its attributes have."""
+        key = entity.key_of(obj)
+        try:
+            held = store.key_of(obj, key)
+        except TypeError:
+            raise ArgumentError(f"a key of {entity.cls.__name__} is hashable") from None
+        if held is not None:
+            return held
+        if key is None or (isinstance(key, tuple) and None in key):
+            raise ArgumentError(
+                f"cannot {verb} a {entity.cls.__name__} without a key ({', '.join(entity.key)} is None); insert it first"
+            )
+        if key in store.objects:
+            raise InvalidRequestError(
+                f"cannot {verb} this {entity.cls.__name__}: the session holds another object for the same row; "
+                "use that one (get returns it), or expunge it"
+            )
+        return key
+
+    # -- letting go
+
+    def expunge(self, obj: Any) -> None:
+        """Let go of one object; one that is not held raises InvalidRequestError."""
+        entity = entity_of(type(obj))
+        for store in self.identity.stores(entity.cls):
+            key = store.key_of(obj, entity.key_of(obj))
+            if key is not None:
+                store.drop(key)
+                return
+        raise InvalidRequestError(f"this {entity.cls.__name__} is not held by the session")
+
+
+def _stale(entity: Entity, verb: str) -> StaleObjectError:
+    why = "somebody has changed or deleted it since it was read" if entity.version else "it is not there (any more)"
+    return StaleObjectError(f"cannot {verb} this {entity.cls.__name__} in {entity.table}: {why}; read it again")
