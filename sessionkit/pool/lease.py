@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._typing import Holder
 
 
-_ROOT = __package__.partition(".")[0]
+_ROOT = __name__.partition(".")[0]
 OURS = frozenset([_ROOT, *(f"{_ROOT}.{room}" for room in ("session", "retry", "pool", "sql", "mapping", "drivers"))])
 """The packages whose code is never the borrower."""
 NOBODY: Holder = (0, None, 0)
