@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessionkit import create_engine
+from sessionkit import TransactionLostError, create_engine
 from sessionkit.pool.pool import Pool
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Storm:
     ) -> None:
         self.dice = random.Random(seed)
         self.error, self.bursts, self.within = error, bursts, within
-        self.hits = self.came_out = 0
+        self.hits = self.came_out = self.lost = 0
         self._until = time.monotonic() + SECONDS
 
     def __enter__(self) -> Storm:
@@ -80,6 +80,10 @@ class Storm:
                 work()
         except self.error:
             self.came_out += 1
+        except (
+            TransactionLostError
+        ):  # one was swallowed in a finaliser or by the driver, which left the connection in doubt
+            self.lost += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         late = time.monotonic() - self._until
         return late < 0 or (self.hits <= 100 and late < 20)  # a slow machine takes longer
@@ -207,7 +211,9 @@ def test_every_signal_comes_out(db: Database, error: type[BaseException], monkey
         thread.join(20)
         served_within_half_a_second(engine.pool, 3)
     assert not failed
-    assert storm.hits == storm.came_out + len(swallowed)
+    came = storm.came_out + len(swallowed)
+    assert came <= storm.hits <= came + storm.lost
+    assert storm.lost <= storm.hits / 20
     kept = db.names()
     assert len(kept) == len(set(kept))
     assert done <= set(kept)
