@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class Storm:
         self.dice = random.Random(seed)
         self.error, self.bursts, self.within = error, bursts, within
         self.hits = self.came_out = self.lost = 0
+        self.inside: dict[int, str] = {}  # the stack of each that has not come out (kept exceptions would keep frames alive)
         self._until = time.monotonic() + SECONDS
 
     def __enter__(self) -> Storm:
@@ -60,6 +62,7 @@ class Storm:
         signal.signal(signal.SIGALRM, self._before)
 
     def _interrupt(self, number: int, frame: Any) -> None:
+        at = frame
         while frame is not None and frame.f_code is not self._work.__code__:
             frame = frame.f_back
         if frame is None:  # it came too late and hit the harness
@@ -68,7 +71,8 @@ class Storm:
         if self.burst:
             self.burst -= 1
             signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * 2e-5)
-        raise self.error
+        self.inside[self.hits] = "".join(traceback.format_stack(at, limit=8))
+        raise self.error(self.hits)
 
     def strike(self, work: Any) -> bool:
         """Run `work` until a signal interrupts it; False when the time is over."""
@@ -78,8 +82,9 @@ class Storm:
             signal.setitimer(signal.ITIMER_REAL, 1e-6 + self.dice.random() * self.within)
             for _ in range(2000):  # not for ever: what is raised inside a finaliser, Python swallows
                 work()
-        except self.error:
+        except self.error as struck:
             self.came_out += 1
+            self.inside.pop(struck.args[0])
         except (
             TransactionLostError
         ):  # one was swallowed in a finaliser or by the driver, which left the connection in doubt
@@ -170,8 +175,8 @@ def test_sessions_in_a_storm_of_signals(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [Interrupt, TimeIsUpError])
 def test_every_signal_comes_out(db: Database, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the very call that it struck, whatever that was doing, among writers that wait; what ended well is there, once."""
-    swallowed: list[Any] = []  # by Python, in a finaliser
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: swallowed.append(told.exc_type))
+    in_finalisers: set[Any] = set()  # Python swallows those
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: in_finalisers.add(told.exc_value.args[0]))
     engine = db.engine(pool_size=3, pool_timeout=5)
     done: set[str] = set()
     numbers = iter(range(10**9))
@@ -211,11 +216,16 @@ def test_every_signal_comes_out(db: Database, error: type[BaseException], monkey
         thread.join(20)
         served_within_half_a_second(engine.pool, 3)
     assert not failed
-    came = storm.came_out + len(swallowed)
-    assert came <= storm.hits <= came + storm.lost
+    # sqlite3 of Python 3.13 says nothing of one that struck while it finalised a connection (connection_finalize, for its warning)
+    inside = [
+        stack
+        for number, stack in storm.inside.items()
+        if number not in in_finalisers and not stack.endswith("gc.collect()\n")
+    ]
+    assert len(inside) <= storm.lost, "\n".join(inside)
     assert storm.lost <= storm.hits / 20
     kept = db.names()
     assert len(kept) == len(set(kept))
     assert done <= set(kept)
     assert engine.execute("select count(*) from item where price = 1 and name like 'n%'").scalar() == 0
-    print(f"{storm.hits} interrupts, {len(swallowed)} of them in finalisers, {len(done)} blocks")
+    print(f"{storm.hits} interrupts, {len(in_finalisers)} of them in finalisers, {len(done)} blocks")
