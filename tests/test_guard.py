@@ -158,6 +158,7 @@ def test_a_lost_lock_of_the_contests_is_replaced(monkeypatch: pytest.MonkeyPatch
     assert module._contests is not lost
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_after_an_interrupt_at_every_bytecode_another_thread_can_go_on() -> None:
     """Wherever it hit a call, its mark is no obstacle."""
     at = 1
