@@ -445,6 +445,7 @@ def test_an_interrupt_at_every_bytecode_of_a_writing_block(tmp_path: Path, monke
         assert engine.execute("select count(*) from t").scalar() >= done
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_among_waiting_writers(sqlite: Database) -> None:
     """Signals while four threads write: each comes out of the call it struck, and nothing that ended well is lost."""
     engine = sqlite.engine(pool_size=5)
