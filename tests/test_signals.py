@@ -50,7 +50,9 @@ class Storm:
         self.dice = random.Random(seed)
         self.error, self.bursts, self.within = error, bursts, within
         self.hits = self.came_out = self.lost = 0
-        self.inside: dict[int, str] = {}  # the stack of each that has not come out (kept exceptions would keep frames alive)
+        self.inside: dict[
+            int, str
+        ] = {}  # the stack of each that has not come out (kept exceptions would keep frames alive)
         self._until = time.monotonic() + SECONDS
 
     def __enter__(self) -> Storm:
