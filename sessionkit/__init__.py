@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .errors import UncommittedWorkWarning as UncommittedWorkWarning
     from .errors import UniqueViolation as UniqueViolation
     from .mapping.entity import entity as entity
+    from .mapping.json import Json as Json
     from .mapping.results import Result as Result
     from .mapping.rows import Row as Row
     from .pool.pool import Pool as Pool
@@ -61,6 +62,7 @@ _ROOMS = {
     "drivers.base": ("Driver",),
     "engine": ("Engine", "create_engine"),
     "mapping.entity": ("entity",),
+    "mapping.json": ("Json",),
     "mapping.results": ("Result",),
     "mapping.rows": ("Row",),
     "pool.pool": ("Pool",),
@@ -91,6 +93,7 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "InvalidRequestError",
+    "Json",
     "LockTimeoutError",
     "MultipleResultsFound",
     "NoResultFound",

@@ -96,6 +96,7 @@ class Source(Protocol):
     line: Any
     patience: float
     clock: Callable[[], float]
+    values: Any
 
     @property
     def compiler(self) -> Any: ...

@@ -10,7 +10,8 @@ from .drivers.base import CONNECTING, Driver
 from .errors import ArgumentError, map_error, map_errors
 from .events import ConnectionEvent, Listeners, log_statement
 from .mapping.results import Result
-from .options import limit, spelled
+from .mapping.values import Values
+from .options import limit, spelled, switch
 from .pool.lease import NOBODY
 from .pool.line import line_for
 from .pool.pool import Pool
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ._typing import Parameters
     from .events import Event
     from .mapping.rows import Row
+    from .mapping.values import Own
 
 PINGING = 5.0
 """Seconds that a ping may take before a connection counts as dead."""
@@ -55,6 +57,8 @@ class Engine(Runner):
         on_connect: Iterable[str | Callable[[Any], object]] = (),
         on_return: Iterable[str | Callable[[Any], object]] = (),
         keep_state: bool = False,
+        values: Own | None = None,
+        utc: bool | str = False,
         echo: bool = False,
         connect_args: dict[str, Any] | None = None,
     ) -> None:
@@ -64,6 +68,8 @@ class Engine(Runner):
         self.isolation_level = spelled(isolation_level)
         self.distant = distant
         self.statement_timeout = limit("statement_timeout", statement_timeout)
+        self.utc = switch("utc", utc)
+        self.values = Values({**driver.adapters, **(driver.utc_adapters if self.utc else {})}, values)
         self.compiler = Compiler(driver.lexicon, driver)
         self.compile = self.compiler.__call__  # bound: quicker to call
         self.listeners = Listeners()
@@ -114,6 +120,8 @@ class Engine(Runner):
             if compiled.is_unscanned:
                 compiled = link.scan(statement, parameters, 2)
             text, bound = compiled.bind(parameters)
+            if bound is not None:
+                bound = self.values.adapt(bound, statement)
             result: Result[Row] = Result(link.execute_alone(compiled, text, bound), compiled)
         except BaseException as exc:
             try:
@@ -218,6 +226,9 @@ class Engine(Runner):
 
     def _set_up(self, conn: Any) -> None:
         """Do what is done to every new connection."""
+        if self.utc:
+            with map_errors(self.driver):
+                self.driver.set_utc(conn)
         if self.statement_timeout is not None:
             self._limit(conn, self.statement_timeout)
         for action in self._on_connect:
@@ -332,6 +343,8 @@ def create_engine(
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
     keep_state: bool = False,
+    values: Own | None = None,
+    utc: bool | str = False,
     echo: bool = False,
     **connect_args: Any,
 ) -> Engine:
@@ -346,13 +359,16 @@ def create_engine(
     that takes longer: on the server, and a little later here, where nobody answers. `on_connect` is SQL, or functions of
     the connection, for each new connection; `on_return` the same for each that comes home. A connection on which a statement
     may have left something (SET, a temporary table, an advisory lock) is reset before it is lent again, unless `keep_state`.
-    `echo` logs statements to
-    `sessionkit.sql`. Everything else goes to the driver's `connect`.
+    `values` says how the program's own types travel: `{Money: (to_database, from_database)}`. With `utc` (in the URL: `?utc=true`)
+    every datetime is a moment and comes back in UTC. `echo` logs statements to `sessionkit.sql`. Everything else goes to the
+    driver's `connect`.
 
     Raises:
         ArgumentError: the URL, the driver or an option is wrong; the text says which and how.
     """
     parsed = URL.parse(url)
+    if "utc" in parsed.query:
+        utc, parsed = parsed.query["utc"], parsed.without("utc")
     if driver is None:
         found: Driver = drivers.for_scheme(parsed.scheme, parsed.driver)
     elif isinstance(driver, str):
@@ -364,8 +380,8 @@ def create_engine(
     return Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
         pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level, distant=distant,
-        statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, keep_state=keep_state, echo=echo,
-        connect_args=connect_args,
+        statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, keep_state=keep_state,
+        values=values, utc=utc, echo=echo, connect_args=connect_args,
     )  # fmt: skip
 
 

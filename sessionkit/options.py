@@ -51,6 +51,14 @@ def function(name: str, value: F) -> F:
     return value
 
 
+def switch(name: str, value: bool | str) -> bool:
+    """Return a switch as a bool; in a URL it is written true or false."""
+    found = value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise ArgumentError(f"{name} is true or false, got {value!r}")
+    return found
+
+
 def spelled(isolation_level: str | None) -> str | None:
     """
     Return an isolation level in the standard's spelling; case, `_` and `-` do not matter.

@@ -115,6 +115,14 @@ class URL:
             query=_parse_query(query),
         )
 
+    def without(self, key: str) -> URL:
+        """Return the same URL without a key of its query."""
+        query = {name: value for name, value in self.query.items() if name != key}
+        return URL(
+            self.scheme, driver=self.driver, username=self.username, password=self.password, host=self.host, port=self.port,
+            database=self.database, query=query,
+        )  # fmt: skip
+
     def __str__(self) -> str:
         """Return the URL with `***` for the password and for anything secret among the query's values."""
         from urllib.parse import quote

@@ -21,15 +21,16 @@ FLOORS: list[list[list[str]]] = [
     [
         ["sql", "sql.lexer", "sql.words", "sql.parameters"],
         ["mapping", "mapping.rows", "mapping.results"], ["mapping.entity"], ["mapping.identity"],
+        ["mapping.json", "mapping.conversions", "mapping.values"],
         ["pool", "pool.lease", "pool.slots", "pool.line", "pool.connections", "pool.pool"],
     ],
     [[
-        "drivers.sqlstates", "drivers.refusals", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
+        "drivers.sqlstates", "drivers.refusals", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
         "drivers._sqlite_locks", "drivers.base", "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers",
     ]],
     [
         ["session.guard", "session.cleanup", "session.context"],
-        ["mapping.objects"],
+        ["mapping.targets", "mapping.objects"],
     ],
     [[
         "session", "session.holding", "session.ending", "session.link", "session.cursors", "session.proxies", "session.external",
@@ -142,6 +143,7 @@ PUBLIC = [
     "InterfaceError",
     "InternalError",
     "InvalidRequestError",
+    "Json",
     "LockTimeoutError",
     "MultipleResultsFound",
     "NoResultFound",

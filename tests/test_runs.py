@@ -440,7 +440,7 @@ def test_a_commit_that_is_known_not_to_have_happened(server_db: Database, proxy:
     engine.run(lambda session: None, resolve=True)
     cut_commits(proxy, ["before"])
     with pytest.raises(errors.DisconnectionError, match="nothing was committed") as caught:
-        engine.run(add, retry=quick(attempts=1), resolve=True)
+        engine.run(add, retry=Retry(attempts=1), resolve=True)
     assert isinstance(caught.value.__cause__, CommitUnknownError)
     assert server_db.names() == []
     server_db.main.execute("drop table if exists sessionkit_marker")

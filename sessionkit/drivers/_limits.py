@@ -16,6 +16,10 @@ LARGE = 256 * 1024
 """Bytes of a statement above which the server is asked, once for each connection, how large one may be."""
 
 
+CANCELLING = 0.15
+"""Seconds for asking a server that did not answer in time to stop what it does."""
+
+
 class TooLarge(ValueError):
     """A statement that is larger than the server takes."""
 
@@ -91,6 +95,17 @@ def _until(gen: Any, until: float) -> Any:
         if not came and monotonic() > until:
             gen.close()
             raise TimeoutError
+
+
+def cancel(conn: Any) -> None:
+    """Cancel what a connection of psycopg runs on the server, whose answer nobody waits for any more."""
+    import psycopg
+
+    try:
+        if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
+            conn.cancel_safe(timeout=CANCELLING)
+    except psycopg.Error:  # a frozen server cannot be told either
+        pass
 
 
 def sized(cursor_class: Any) -> Any:

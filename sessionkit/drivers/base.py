@@ -11,6 +11,7 @@ from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
 from ..options import ISOLATION_LEVELS
 from ..sql.lexer import Lexicon
 from ._clients import Standins
+from ._values import ValueRules
 from .sqlstates import SQLSTATES, by_sqlstate
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""
 
 
-class Driver(Standins):
+class Driver(Standins, ValueRules):
     """
     One DB-API module, as sessionkit needs it. Subclass it, set the class attributes, override what differs.
 

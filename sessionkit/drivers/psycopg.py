@@ -11,7 +11,8 @@ from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ..url import host_port
-from ._limits import Waiting
+from ._limits import Waiting, cancel
+from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
 from .sqlstates import CONNECTING_TEXTS, attempts, key_pattern, named, value_pattern
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # libpq's PQtransactionStatus: idle, a command is running, in a transaction, in a failed one, unknown
 _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
-CANCELLING = 0.15
-"""Seconds for asking a server that did not answer in time to stop what it does."""
 
 
 class Psycopg(Driver):
@@ -41,6 +40,7 @@ class Psycopg(Driver):
     lexicon = Lexicon("format", dollar=True, nested=True, has_modes=True, max_parameters=65535)
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
+    adapters, column_types, utc_words = POSTGRESQL, POSTGRESQL_TYPES, "SET TIME ZONE 'UTC'"
     extras = frozenset("execute info closed broken fileno".split())
     marking_extras = frozenset("adapters add_notice_handler remove_notice_handler".split())
     leaving = (True, True)
@@ -80,7 +80,7 @@ class Psycopg(Driver):
         psycopg's own close does nothing a second time.
         """
         if conn.pgconn.transaction_status == _RUNNING:
-            _cancel(conn)
+            cancel(conn)
         conn.close()
 
     # -- state
@@ -155,7 +155,8 @@ class Psycopg(Driver):
         if result is None or not result.nfields:
             return None, None, cursor.rowcount, None
         encoding = conn.info.encoding
-        description = tuple([(result.fname(number).decode(encoding),) for number in range(result.nfields)])
+        numbers = range(result.nfields)
+        description = tuple([(result.fname(number).decode(encoding), result.ftype(number)) for number in numbers])
         rows = cursor.fetchall()
         return rows, description, len(rows), None
 
@@ -326,22 +327,11 @@ class Psycopg(Driver):
         return super().diagnose(exc)
 
 
-def _cancel(conn: Any) -> None:
-    """Cancel what runs on the server, whose answer nobody waits for any more."""
-    import psycopg
-
-    try:
-        if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
-            conn.cancel_safe(timeout=CANCELLING)
-    except psycopg.Error:  # a frozen server cannot be told either
-        pass
-
-
 def _gave_up(conn: Any) -> Exception:
     """Close a connection whose server did not answer in time, and return what to raise."""
     import psycopg
 
-    _cancel(conn)
+    cancel(conn)
     conn.pgconn.finish()
     return psycopg.OperationalError("timeout: no answer in time; the connection was closed")
 

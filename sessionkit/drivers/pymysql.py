@@ -7,11 +7,13 @@ from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
+from ..mapping.values import BadValue
 from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
 from ._limits import LARGE, Reader, TooLarge, send_together, sized
 from ._mysql_errors import CODES, name_patterns, value_pattern
+from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, read_moments, written
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
 from .sqlstates import named
 
@@ -28,11 +30,6 @@ _INIT_DB, _QUERY, _RESET_CONNECTION = 0x02, 0x03, 0x1F  # COM_RESET_CONNECTION: 
 _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
 _STALE = object()  # no timeout that a socket can have
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-class BadValue(TypeError):
-    """A value that PyMySQL would have written as something else."""
 
 
 class PyMySQL(Driver):
@@ -48,6 +45,7 @@ class PyMySQL(Driver):
         "format", backslash=True, double_strings=True, escape_strings=False, mysql_comments=True, backtick=True,
         empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
     )  # fmt: skip
+    adapters, utc_adapters, column_types, utc_words = MYSQL, UTC_MYSQL, MYSQL_TYPES, "SET time_zone = '+00:00'"
     extras = frozenset(
         "escape escape_string literal insert_id affected_rows thread_id get_server_info open charset".split()
     )
@@ -155,6 +153,11 @@ class PyMySQL(Driver):
             self.run(conn, conn.init_command)
         return True
 
+    def set_utc(self, conn: Any) -> None:
+        """DATETIME and TIMESTAMP come back with UTC as their zone."""
+        super().set_utc(conn)
+        read_moments(conn)
+
     def lexicon_of(self, conn: Any) -> Lexicon:
         """The server tells its mode with each OK; ANSI_QUOTES MariaDB only."""
         return _LEXICONS[conn.server_status & (_NO_BACKSLASH | _ANSI_QUOTES)]
@@ -227,9 +230,9 @@ class PyMySQL(Driver):
     def _checked(self, cursor: Any, row: Any) -> Any:
         known = cursor.connection.encoders
         types = set(map(type, row))
-        if known.keys() >= types and types.isdisjoint(_CONTAINERS):
+        if known.keys() >= types and types.isdisjoint(CONTAINERS):
             return row
-        return tuple([_plain(value, known) for value in row])
+        return tuple([written(value, known) for value in row])
 
     def commits_implicitly(self, words: tuple[str, ...]) -> bool:
         """DDL and administration do."""
@@ -370,22 +373,6 @@ def _has_kept(conn: Any) -> bool:
     """Look in the warnings of a rollback whether something could not be undone."""
     conn.query("SHOW WARNINGS")
     return any(int(row[1]) == _KEPT for row in conn._result.rows)
-
-
-def _plain(value: object, known: Mapping[type, object]) -> object:
-    """Return a value as PyMySQL writes it faithfully, or raise BadValue."""
-    if isinstance(value, _CONTAINERS):
-        raise BadValue(f"a {type(value).__name__} is no value for MySQL; expand a list with :*name")
-    if type(value) in known:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    for number in (bool, int, float):
-        if isinstance(value, number):
-            return number(value)
-    raise BadValue(f"PyMySQL has no form for {type(value).__name__}")
 
 
 def _number(key: str, text: str) -> int:

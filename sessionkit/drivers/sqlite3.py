@@ -11,6 +11,7 @@ from ..sql.words import leaves_on_sqlite
 from ._sqlite_errors import CODES, name_patterns
 from ._sqlite_locks import POLLING, again, patient
 from ._sqlite_locks import patience as seconds
+from ._values import SQLITE, UTC_SQLITE
 from .base import ACTIVE, BROKEN, IDLE, Driver
 from .sqlstates import named
 
@@ -46,6 +47,7 @@ class SQLite(Driver):
     lexicon = Lexicon("qmark", escape_strings=False, backtick=True, bracket=True, empty_set="")
     isolation_levels = ("SERIALIZABLE",)
     for_update = ""
+    adapters, utc_adapters = SQLITE, UTC_SQLITE
     extras = frozenset("execute executemany executescript total_changes iterdump backup interrupt getlimit".split())
     marking_extras = frozenset(
         "create_function create_aggregate create_window_function create_collation set_authorizer set_trace_callback "

@@ -1,4 +1,4 @@
 """Between rows and objects: named rows, results, entities, the identity map."""
 
-OPEN = ("rows", "results", "entity", "identity", "objects")
+OPEN = ("rows", "results", "entity", "identity", "objects", "values", "json")
 """The files that other rooms may use."""

@@ -126,9 +126,9 @@ class Entity:
         """Return the fields whose value is no longer the row's; mutable values always count as changed."""
         return [name for name, old in zip(self.fields, row, strict=True) if is_changed(old, getattr(obj, name))]
 
-    def order(self, columns: Sequence[str]) -> Callable[[Any], Any] | None:
+    def order(self, columns: Sequence[str]) -> list[int] | None:
         """
-        Return the function that puts a row of these columns into the order of the fields, None if it is in order.
+        Return where the fields are among these columns, in the order of the fields; None if they are in order.
 
         Raises:
             ArgumentError: a column is missing, superfluous or there twice.
@@ -151,9 +151,8 @@ class Entity:
                 f"a query for {self.cls.__name__} must bring each of its columns once ({'; '.join(told) or 'some came twice'}); "
                 f"select {', '.join(wanted)}"
             )
-        if len(found) == 1:
-            return None
-        return itemgetter(*(lowered.index(name) for name in names))
+        order = [lowered.index(name) for name in names]
+        return None if order == list(range(len(order))) else order
 
     # -- the four statements; parameters are named k0, k1 … for the key and v0, v1 … for the fields
 

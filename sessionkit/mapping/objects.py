@@ -6,7 +6,7 @@ from itertools import starmap
 
 from ..errors import ArgumentError, InvalidRequestError, NoResultFound, StaleObjectError
 from .entity import Entity, declared, entity_of, is_changed
-from .rows import maker
+from .targets import entity_key, entity_rows, maker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Objects:
         store = self.identity.store(source, cls)
         if key is None:
             return None
+        key = entity_key(entity, key, source.values)
         try:
             held = store.objects.get(key)
         except TypeError:
@@ -58,18 +59,21 @@ class Objects:
     def _select(self, source: Source, entity: Entity, key: Any, lock: bool = False) -> tuple[Any, ...] | None:
         driver = source.driver
         sql = entity.select(driver.identifier_quote, driver.for_update if lock else "")
-        rows = self._run(source, sql, entity.key_values(key), lock).raw()
+        rows = self._rows(source, entity, self._run(source, sql, entity.key_values(key), lock))
         return rows[0] if rows else None
+
+    def _rows(self, source: Source, entity: Entity, result: Result[Any]) -> Sequence[tuple[Any, ...]]:
+        """Return a result's rows in the order of an entity's fields, each value as its field wants it."""
+        convert = entity_rows(entity, result.columns, result.types(source.driver.column_types), source.values)
+        return result.raw() if convert is None else list(map(convert, result.raw()))
 
     def query(self, source: Source, target: Any, result: Result[Any]) -> Result[Any]:
         """Return a result whose rows become `target`: an entity through the map, anything else by column name."""
         entity = declared(target)
         if entity is None:
-            return result.becoming(maker(target, result.columns))
-        order = entity.order(result.columns)
-        rows: Sequence[tuple[Any, ...]] = result.raw()
-        if order is not None:
-            rows = [order(row) for row in rows]
+            types = result.types(source.driver.column_types)
+            return result.becoming(maker(target, result.columns, types, source.values))
+        rows = self._rows(source, entity, result)
         store = self.identity.store(source, entity.cls)
         return result.becoming(entity.make, self._merge_all(entity, store, rows))
 
@@ -97,7 +101,7 @@ class Objects:
         """Overwrite every attribute with what the database holds now."""
         entity = entity_of(type(obj))
         store = self.identity.store(source, entity.cls)
-        key = self._key(entity, store, obj, "refresh")
+        key = self._key(source, entity, store, obj, "refresh")
         row = self._select(source, entity, key)
         if row is None:
             store.drop(key)
@@ -128,7 +132,11 @@ class Objects:
             generated = self._generated(entity, result, returning, len(blank))
             for name, value in zip(blank, generated, strict=True):
                 self._assign(entity, obj, name, value)
-        store.put(entity.key_of(obj), obj, entity.row_of(obj))
+            key = entity_key(entity, entity.key_of(obj), source.values)
+            for name, value in zip(entity.key, entity.key_values(key), strict=True):
+                if name in blank:
+                    entity.set(obj, name, value)
+        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
         return obj
 
     def _generated(self, entity: Entity, result: Result[Any], returning: bool, count: int) -> tuple[Any, ...]:
@@ -152,7 +160,7 @@ class Objects:
         """Write what has changed since the object was read; all of it, by its key, when it is not held."""
         entity = entity_of(type(obj))
         store = self.identity.store(source, entity.cls)
-        key = self._key(entity, store, obj, "update")
+        key = self._key(source, entity, store, obj, "update")
         row = store.rows.get(key) if store.objects.get(key) is obj else None
         if row is None:
             changed = [name for name in entity.fields if name not in entity.key]
@@ -166,7 +174,7 @@ class Objects:
         if entity.version:
             self._assign(entity, obj, entity.version, self._version(entity, obj, row) + 1)
         store.drop(key)
-        store.put(entity.key_of(obj), obj, entity.row_of(obj))
+        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
 
     def _write(self, source: Source, entity: Entity, obj: Any, key: Any, changed: list[str], row: Any) -> None:
         parameters = {**entity.key_parameters(key), **entity.field_parameters(obj, changed)}
@@ -181,7 +189,7 @@ class Objects:
         """Delete an object's row, and let go of the object."""
         entity = entity_of(type(obj))
         store = self.identity.store(source, entity.cls)
-        key = self._key(entity, store, obj, "delete")
+        key = self._key(source, entity, store, obj, "delete")
         row = store.rows.get(key) if store.objects.get(key) is obj else None
         parameters = entity.key_parameters(key)
         if entity.version:
@@ -203,9 +211,9 @@ class Objects:
             )
         return found
 
-    def _key(self, entity: Entity, store: Store, obj: Any, verb: str) -> Any:
+    def _key(self, source: Source, entity: Entity, store: Store, obj: Any, verb: str) -> Any:
         """Return the key of an object's row: the one it is held under, else the one its attributes have."""
-        key = entity.key_of(obj)
+        key = entity_key(entity, entity.key_of(obj), source.values)
         try:
             held = store.key_of(obj, key)
         except TypeError:

@@ -8,7 +8,7 @@ from ..errors import InvalidRequestError, MultipleResultsFound, NoResultFound, s
 from .rows import row_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .._typing import Fetched, Shaped
 
@@ -41,6 +41,12 @@ class Result(Generic[T]):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple([column[0] for column in self._fetched[1] or ()])
+
+    def types(self, known: Mapping[Any, str]) -> tuple[str | None, ...]:
+        """Return the type that the driver surely brings in each column, by its table of what the description says."""
+        if not known:
+            return (None,) * len(self._fetched[1] or ())
+        return tuple([known.get(column[1]) for column in self._fetched[1] or ()])
 
     @property
     def rowcount(self) -> int:

@@ -1,4 +1,4 @@
-"""What a row becomes: a named row, a dict, a dataclass, or whatever a callable makes of it."""
+"""Named rows: tuples whose columns are attributes too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import ArgumentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 _KNOWN: dict[tuple[str, ...], type[Row]] = {}
@@ -85,24 +85,6 @@ def _rebuild(columns: tuple[str, ...], values: tuple[object, ...]) -> Row:
     return row_class(columns)(values)
 
 
-def maker(target: Callable[..., Any], columns: Sequence[str]) -> Callable[[Any], Any]:
-    """
-    Return the function that makes a `target` of one driver's tuple.
-
-    A dataclass takes the columns that bear its fields' names; any other callable gets every column as a
-    keyword argument.
-
-    Raises:
-        ArgumentError: `target` cannot be called, or a dataclass needs columns that are not there.
-    """
-    if not callable(target):
-        raise ArgumentError(f"query() takes a class or a callable to make of each row, got {type(target).__name__}")
-    if hasattr(target, "__dataclass_fields__"):
-        return _dataclass_maker(target, columns)
-    names = unique_names(columns, getattr(target, "__name__", "target"))
-    return lambda row: target(**dict(zip(names, row, strict=True)))
-
-
 def unique_names(columns: Sequence[str], what: str) -> list[str]:
     """
     Return the columns as a list.
@@ -114,29 +96,3 @@ def unique_names(columns: Sequence[str], what: str) -> list[str]:
         twice = sorted({name for name in columns if list(columns).count(name) > 1})
         raise ArgumentError(f"columns named twice cannot make a {what}: {', '.join(twice)}; name them apart with AS")
     return list(columns)
-
-
-def _dataclass_maker(target: Any, columns: Sequence[str]) -> Callable[[Any], Any]:
-    from dataclasses import MISSING, fields
-
-    taken = [field for field in fields(target) if field.init]
-    known = {field.name for field in taken}
-    names = unique_names(columns, target.__name__)
-    surplus = [name for name in names if name not in known]
-    lacking = [
-        field.name
-        for field in taken
-        if field.name not in names and field.default is MISSING and field.default_factory is MISSING
-    ]
-    if surplus or lacking:
-        told = [f"no field for: {', '.join(surplus)}"] * bool(surplus) + [
-            f"no column for: {', '.join(lacking)}"
-        ] * bool(lacking)
-        raise ArgumentError(f"the row does not fit {target.__name__}: {'; '.join(told)}")
-    positional = [field.name for field in taken if not field.kw_only][: len(names)]
-    if names == positional:
-        return lambda row: target(*row)
-    if set(names) == set(positional):
-        order = itemgetter(*(names.index(name) for name in positional))
-        return lambda row: target(*order(row))
-    return lambda row: target(**dict(zip(names, row, strict=True)))

@@ -86,16 +86,16 @@ class Retry:
         self.sleep = sleep
         self.random = random
 
-    def pause(self, attempt: int, started: float) -> float | None:
-        """Return the seconds to wait after the failure of `attempt` (from 1), None when there is to be no other."""
+    def pause(self, attempt: int, started: float, least: int = 1) -> float | None:
+        """Return the seconds to wait after the failure of `attempt` (from 1), None for no other one; `least` attempts may be."""
         left = self.timeout - (self.clock() - started)
-        if attempt >= self.attempts or left <= 0 or not active.get():
+        if attempt >= max(self.attempts, least) or left <= 0 or not active.get():
             return None
         return min(self.random() * min(self.cap, self.base * 2.0 ** min(attempt, 30)), left)
 
-    def wait(self, attempt: int, started: float, failed: errors.Error) -> bool:
-        """Say what failed, and wait; False, at once and in silence, when there is to be no other attempt."""
-        pause = self.pause(attempt, started)
+    def wait(self, attempt: int, started: float, failed: errors.Error, least: int = 1) -> bool:
+        """Say what failed, and wait; False, at once and in silence, when no other attempt is to be; `least` as with `pause`."""
+        pause = self.pause(attempt, started, least)
         if pause is None:
             return False
         from logging import getLogger

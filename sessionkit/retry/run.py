@@ -140,6 +140,10 @@ def _run(
             del failed  # no frame keeps what is raised through it
 
 
+FINDING = 10
+"""Attempts to find out what became of a commit, at least: asking again does no work twice."""
+
+
 def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
     """Return whether the commit happened; where nobody can tell in time, the unknown one comes out."""
     started, attempt, failed = policy.clock(), 0, unknown
@@ -156,7 +160,7 @@ def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
                 failed = exc
             if found is not None:
                 return found
-            if not policy.wait(attempt, started, failed):
+            if not policy.wait(attempt, started, failed, FINDING):  # a cut transaction may be under way still
                 unknown.add_note(f"what became of it could not be found out in {policy.clock() - started:.1f} s")
                 raise unknown
     finally:

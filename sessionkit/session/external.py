@@ -7,6 +7,7 @@ from time import perf_counter
 from .. import errors
 from .._typing import ACTIVE, INERROR
 from ..events import Listeners
+from ..mapping.values import Values
 from ..sql.parameters import Compiler
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ class Given:
         self.line = None  # who else writes is the giver's concern
         self.patience = 0.0
         self.clock = perf_counter
+        self.values = Values(driver.adapters)
         self.compiler = Compiler(driver.lexicon, driver)
         self.compile = self.compiler.__call__  # bound: quicker to call
         self.is_marked = self.is_raw = False  # what is left on it is the giver's concern

@@ -84,6 +84,7 @@ class Statements:
             if compiled.is_unscanned:
                 compiled = self._link(source).scan(statement, rows[0], 3)
             text, bound = compiled.bind_many(rows)
+            bound = source.values.adapt_many(bound, statement)
             link = self._ready(source, compiled)
             result: Result[Row] = Result(link.execute(compiled, text, bound, many=True), compiled)
             if compiled.commits:
@@ -276,6 +277,8 @@ class Statements:
         if compiled.is_unscanned:
             compiled = self._link(source).scan(sql, parameters, 5)
         text, bound = compiled.static or compiled.bind(parameters)
+        if bound is not None:
+            bound = source.values.adapt(bound, sql)
         link = self._ready(source, compiled, lock, 5)
         result: Result[Any] = Result(link.execute(compiled, text, bound), compiled)
         if compiled.commits:
