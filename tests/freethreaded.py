@@ -27,9 +27,16 @@ NEEDS = [
     "hypothesis<6.100",
     "pg8000>=1.31",
     "gunicorn>=22",
+    "numpy>=2.1",
 ]
 """psycopg as pure Python, and a hypothesis that needs no compiler for Rust."""
-NOT_THERE = ("tests/test_clients.py", "tests/test_gevent.py", "tests/test_readme.py", "tests/typing")
+NOT_THERE = (
+    "tests/test_clients.py",
+    "tests/test_libraries.py",
+    "tests/test_gevent.py",
+    "tests/test_readme.py",
+    "tests/typing",
+)
 """What needs libraries that have no wheels for it, or is about the project and not about threads."""
 CHECK = "import sys, sysconfig; sys.exit(not sysconfig.get_config_var('Py_GIL_DISABLED'))"
 
