@@ -120,7 +120,18 @@ class Binder(Protocol):
     def resolve(self, name: str | None) -> Source: ...
 
 
+class Template(Protocol):
+    """A template string (PEP 750), by what it has."""
+
+    @property
+    def strings(self) -> tuple[str, ...]: ...
+    @property
+    def interpolations(self) -> Sequence[Any]: ...
+
+
 if TYPE_CHECKING:
+    SQL = str | Template
+    """What a statement is given as."""
     Holder = tuple[int, CodeType | None, int]
     """Who holds a lease: the `id()` of whoever is to give it back, and where that was made (code, instruction)."""
     Modes = tuple[str | None, bool | None, float | None]

@@ -6,9 +6,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from . import drivers, errors
-from .drivers.base import CONNECTING, Driver
-from .errors import ArgumentError, map_error, map_errors
-from .events import ConnectionEvent, Listeners, log_statement
+from .connecting import Connecting, is_outage
+from .drivers.base import Driver
+from .errors import ArgumentError, map_errors
+from .events import Listeners, log_statement
 from .mapping.results import Result
 from .mapping.values import Values
 from .options import limit, spelled, switch
@@ -19,21 +20,19 @@ from .retry.run import Runner
 from .session.link import Link
 from .session.session import Block, Session
 from .sql.parameters import Compiler
-from .url import URL, is_secret
+from .sql.template import rendered
+from .url import URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._typing import Parameters
+    from ._typing import SQL, Parameters
     from .events import Event
     from .mapping.rows import Row
     from .mapping.values import Own
 
-PINGING = 5.0
-"""Seconds that a ping may take before a connection counts as dead."""
 
-
-class Engine(Runner):
+class Engine(Connecting, Runner):
     """
     A database as a program knows it: URL, driver and pool. Thread-safe; lives as long as the program.
 
@@ -90,7 +89,7 @@ class Engine(Runner):
         self.lender = self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             reset=self._keep if keep_state else self._reset,
-            fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=_is_outage, is_known=self._is_known,
+            fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=is_outage, is_known=self._is_known,
             size=1 if self.is_in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
@@ -105,7 +104,7 @@ class Engine(Runner):
         """Return a block that is a session and its transaction in one: `with engine.begin() as session`."""
         return Block(self, options)
 
-    def execute(self, statement: str, parameters: Parameters = None) -> Result[Row]:
+    def execute(self, statement: SQL, parameters: Parameters = None) -> Result[Row]:
         """
         Run one statement in a transaction of its own, in one round trip where the driver allows.
 
@@ -114,14 +113,17 @@ class Engine(Runner):
         Raises:
             CommitUnknownError: the connection was lost while a writing statement ran.
         """
+        sql: Any = statement
+        if type(sql) is not str:
+            sql, parameters = rendered(sql, parameters, self.driver.identifier_quote)
         link = Link(self, NOBODY)
         try:
-            compiled = self.compile(statement, parameters)
+            compiled = self.compile(sql, parameters)
             if compiled.is_unscanned:
-                compiled = link.scan(statement, parameters, 2)
+                compiled = link.scan(sql, parameters, 2)
             text, bound = compiled.bind(parameters)
             if bound is not None:
-                bound = self.values.adapt(bound, statement)
+                bound = self.values.adapt(bound, sql)
             result: Result[Row] = Result(link.execute_alone(compiled, text, bound), compiled)
         except BaseException as exc:
             try:
@@ -193,138 +195,8 @@ class Engine(Runner):
     def __repr__(self) -> str:
         return f"<Engine: {self.name + ' ' if self.name else ''}{self.url}>"
 
-    # -- for the pool
-
-    def _is_known(self, exc: Exception) -> bool:
-        """Tell whether an exception is a failure of the database or driver, and no signal handler's."""
-        return isinstance(exc, errors.Error) or self.driver.diagnose(exc) is not None
-
-    def _connect(self) -> Any:
-        if self._only is not None:
-            return self._only
-        try:
-            conn = self.driver.connect(self.url, self._connect_args)
-        except errors.Error:
-            raise
-        except Exception as exc:
-            from .drivers.refusals import is_refusal
-
-            if is_refusal(exc, self.driver):
-                raise self._refused(exc) from exc
-            if errors.is_interruption(exc, self.driver, values=False):
-                raise
-            raise self._unconnected(exc)
-        try:
-            self._set_up(conn)
-        except BaseException:
-            self.driver.close(conn)
-            raise
-        if self.is_in_memory:
-            self._only = conn
-        self._told("connect")
-        return conn
-
-    def _set_up(self, conn: Any) -> None:
-        """Do what is done to every new connection."""
-        if self.utc:
-            with map_errors(self.driver):
-                self.driver.set_utc(conn)
-        if self.statement_timeout is not None:
-            self._limit(conn, self.statement_timeout)
-        for action in self._on_connect:
-            self._act(action, conn)
-
-    def _reset(self, conn: Any, raw: bool) -> bool:
-        """Make a connection as a new one is, after something may have been left on it; False: close it instead."""
-        with map_errors(self.driver):
-            if conn is self._only:
-                self._undo_state(conn)
-            elif raw or not self.driver.reset(conn):
-                return False
-        self._set_up(conn)
-        return bool(self.driver.clean(conn))
-
-    def _keep(self, conn: Any, raw: bool) -> bool:
-        """In place of `_reset` for an engine with `keep_state`."""
-        return True
-
-    def _undo_state(self, conn: Any) -> None:
-        """Undo what is known on the connection of a database in memory, which cannot be replaced."""
-        like = self.driver.connect(self.url, self._connect_args)
-        try:
-            self._set_up(like)
-            self.driver.make_like(conn, like)
-        finally:
-            self.driver.close(like)
-
-    def _refused(self, exc: Exception) -> ArgumentError:
-        from .drivers.refusals import refused
-
-        return refused(
-            exc,
-            self.driver,
-            [*self._connect_args, *self.url.query],
-            create_engine.__kwdefaults__ or (),
-            self._secrets(),
-        )
-
-    def _unconnected(self, exc: Exception) -> errors.Error:
-        error = map_error(exc, self.driver, None, self._secrets())
-        error.args = (f"connecting to {self.url}: {error}",)
-        return error
-
-    def _secrets(self) -> list[Any]:
-        return [self.url.password, *(value for key, value in self._connect_args.items() if is_secret(key))]
-
-    def _limit(self, conn: Any, seconds: float) -> None:
-        with map_errors(self.driver):
-            self.driver.limit_next(conn, CONNECTING)
-            self.driver.limit_server(conn, seconds)
-            self.driver.limit_next(conn, None)
-
-    def _ping(self, conn: Any) -> None:
-        """Make a round trip that ends in time, whatever has become of the server."""
-        with map_errors(self.driver):
-            self.driver.limit_next(conn, PINGING)
-            self.driver.ping(conn)
-            self.driver.limit_next(conn, None)
-
-    def _close(self, conn: Any) -> None:
-        with map_errors(self.driver):
-            if conn is self._only:
-                self.driver.rollback(conn)  # closing it would lose the database
-                return
-            self.driver.close(conn)
-        self._told("close")
-
-    def _clean(self, conn: Any) -> bool:
-        if not self.driver.clean(conn):
-            return False
-        for action in self._on_return:
-            self._act(action, conn)
-        return self.driver.clean(conn)
-
-    def _act(self, action: str | Callable[[Any], object], conn: Any) -> None:
-        """Do what the program wants done on a new or returning connection, and leave no transaction open."""
-        with map_errors(self.driver, action if isinstance(action, str) else None):
-            if isinstance(action, str):
-                self.driver.run(conn, action)
-            else:
-                self._call(action, conn)
-            if not self.driver.clean(conn):
-                raise errors.InterfaceError("on_connect or on_return left the connection unusable")
-
-    def _call(self, action: Callable[[Any], object], conn: Any) -> None:
-        try:
-            action(conn)
-        except Exception as exc:
-            if self._is_known(exc):
-                raise
-            raise errors.InterfaceError(f"a function of on_connect or on_return failed ({type(exc).__name__})") from exc
-
-    def _told(self, what: str) -> None:
-        if self.listeners.told:
-            self.listeners.tell(ConnectionEvent(self.name, what))
+    def _own_options(self) -> Iterable[str]:
+        return create_engine.__kwdefaults__ or ()
 
 
 def create_engine(
@@ -383,11 +255,6 @@ def create_engine(
         statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, keep_state=keep_state,
         values=values, utc=utc, echo=echo, connect_args=connect_args,
     )  # fmt: skip
-
-
-def _is_outage(exc: Exception) -> bool:
-    """Tell whether a failed connect may succeed a little later; a wrong password or database will not."""
-    return isinstance(exc, (errors.DisconnectionError, errors.TooManyConnectionsError))
 
 
 def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]:

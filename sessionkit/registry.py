@@ -14,7 +14,7 @@ from .url import URL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ._typing import Parameters
+    from ._typing import SQL, Parameters
     from .mapping.results import Result
     from .mapping.rows import Row
 
@@ -126,7 +126,7 @@ class Registry(Runner):
         """Return a block that is a session and its transaction in one: `with registry.begin() as session`."""
         return Block(self, options)
 
-    def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
+    def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""
         return self.resolve(bind).execute(statement, parameters)
 

@@ -19,7 +19,7 @@ PACKAGE = Path(sessionkit.__file__).parent
 FLOORS: list[list[list[str]]] = [
     [["_typing", "redact", "errors", "options", "events", "url"]],
     [
-        ["sql", "sql.lexer", "sql.words", "sql.parameters"],
+        ["sql", "sql.lexer", "sql.words", "sql.parameters", "sql.template"],
         ["mapping", "mapping.rows", "mapping.results"], ["mapping.entity"], ["mapping.identity"],
         ["mapping.json", "mapping.conversions", "mapping.values"],
         ["pool", "pool.lease", "pool.slots", "pool.line", "pool.connections", "pool.pool"],
@@ -37,7 +37,7 @@ FLOORS: list[list[list[str]]] = [
         "session.block", "session.transaction", "session.statements", "session.session",
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
-    [["engine", "registry"]],
+    [["connecting", "engine", "registry"]],
     [["__init__"], ["cli"], ["testing"], ["dbapi"]],
 ]  # fmt: skip
 DOORS = ("cli", "testing", "dbapi")

@@ -12,6 +12,7 @@ from ..mapping.identity import IdentityMap
 from ..mapping.objects import Objects
 from ..mapping.results import Result
 from ..sql.lexer import cut
+from ..sql.template import is_template, rendered
 from .cursors import CursorProxy
 from .external import Given
 from .link import Link
@@ -20,7 +21,7 @@ from .proxies import connection_proxy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._typing import Holder, ManyParameters, Modes, Parameters, Source
+    from .._typing import SQL, Holder, ManyParameters, Modes, Parameters, Source
     from ..mapping.rows import Row
     from ..sql.parameters import Statement
     from .cursors import Make, Opened
@@ -47,7 +48,7 @@ class Statements:
 
     # -- statements
 
-    def execute(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
+    def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """
         Run one statement and return its Result, all rows fetched.
 
@@ -74,6 +75,8 @@ class Statements:
 
         With no parameters at all, nothing runs.
         """
+        if is_template(statement):
+            raise ArgumentError("a template has its values in it; executemany takes SQL with :name or ?, and rows")
         with self._guard():
             rows = list(parameters)
             source = self._source(bind)
@@ -92,7 +95,7 @@ class Statements:
             return result
 
     def query(
-        self, target: Callable[..., T], statement: str, parameters: Parameters = None, *, bind: str | None = None
+        self, target: Callable[..., T], statement: SQL, parameters: Parameters = None, *, bind: str | None = None
     ) -> Result[T]:
         """
         Run a statement and make a `target` of each row: an entity through the identity map, else by column name.
@@ -104,22 +107,27 @@ class Statements:
             source = self._source(bind, target)
             return self._objects.query(source, target, self._run(source, statement, parameters))
 
-    def scalar(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> Any:
+    def scalar(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Any:
         """Run a statement and return the first column of its first row, or None when there is no row."""
         return self.execute(statement, parameters, bind=bind).scalar()
 
-    def scalars(self, statement: str, parameters: Parameters = None, *, bind: str | None = None) -> list[Any]:
+    def scalars(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> list[Any]:
         """Run a statement and return the first column of every row."""
         return self.execute(statement, parameters, bind=bind).scalars()
 
-    def script(self, text: str, *, bind: str | None = None) -> None:
+    def script(self, text: SQL, *, bind: str | None = None) -> None:
         """Run the statements of a script one by one, inside the current transaction."""
         with self._guard():
             source = self._source(bind)
-            has_modes, at = source.compiler.lexicon.has_modes and "\\" in text, 0
-            while at < len(text):  # a statement may change the mode by which the next one is scanned
+            script, values = rendered(text, None, source.driver.identifier_quote)
+            if values:
+                raise ArgumentError(
+                    "a script takes no values; in a template of one only {name:i} and {part:q} can stand"
+                )
+            has_modes, at = source.compiler.lexicon.has_modes and "\\" in script, 0
+            while at < len(script):  # a statement may change the mode by which the next one is scanned
                 lexicon = self._link(source).lexicon(3) if has_modes else source.compiler.lexicon
-                statement, at = cut(text, lexicon, at)
+                statement, at = cut(script, lexicon, at)
                 if statement:
                     self._run(source, statement, None)
 
@@ -270,8 +278,10 @@ class Statements:
         found: IdentityMap = held
         return found
 
-    def _run(self, source: Source, sql: str, parameters: Any, lock: bool = False) -> Result[Any]:
+    def _run(self, source: Source, sql: Any, parameters: Any, lock: bool = False) -> Result[Any]:
         """Run one statement in the transaction: the one way that all of them take."""
+        if type(sql) is not str:
+            sql, parameters = rendered(sql, parameters, source.driver.identifier_quote)
         compiler = source.compile  # an attribute that is called: quicker by its own name
         compiled: Statement = compiler(sql, parameters)
         if compiled.is_unscanned:
