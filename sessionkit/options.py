@@ -52,11 +52,13 @@ def function(name: str, value: F) -> F:
 
 
 def switch(name: str, value: bool | str) -> bool:
-    """Return a switch as a bool; in a URL it is written true or false."""
-    found = value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
-    if found is None:
-        raise ArgumentError(f"{name} is true or false, got {value!r}")
-    return found
+    """Return a switch as a bool; in a URL it is written on or off, true or false, yes or no, 1 or 0."""
+    word = str(value).lower()
+    if word in ("on", "true", "yes", "1"):
+        return True
+    if word not in ("off", "false", "no", "0"):
+        raise ArgumentError(f"{name} is on or off, got {value!r}")
+    return False
 
 
 def spelled(isolation_level: str | None) -> str | None:

@@ -26,15 +26,15 @@ FLOORS: list[list[list[str]]] = [
     ],
     [[
         "drivers.sqlstates", "drivers.refusals", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
-        "drivers._sqlite_locks", "drivers.base", "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers",
+        "drivers._sqlite_locks", "drivers._bulk", "drivers.base", "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers",
     ]],
     [
         ["session.guard", "session.cleanup", "session.context"],
-        ["mapping.targets", "mapping.objects"],
+        ["mapping.targets", "mapping.objects"], ["mapping.copying"],
     ],
     [[
         "session", "session.holding", "session.ending", "session.link", "session.cursors", "session.proxies", "session.external",
-        "session.block", "session.transaction", "session.statements", "session.session",
+        "session.block", "session.transaction", "session.statements", "session.stream", "session.bulk", "session.session",
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
     [["connecting", "engine", "registry"]],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .conftest import Database
 
 PAGE = Path(__file__).parent.parent / "docs" / "values.md"
-WAYS = ("parameter → row", "dataclass", "entity")
+WAYS = ("parameter → row", "dataclass", "entity", "copy_in", "stream")
 NAMES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
 
 
@@ -168,7 +168,9 @@ def tried(engine: Engine, kind: str, name: str, way: str) -> str:
     engine.execute(f"create table {thing} (id int primary key, v {column_of(kind, name)})")
     try:
         with engine.begin() as session:
-            if way == "entity":
+            if way in ("copy_in", "stream"):
+                session.copy_in(thing, [cls(1, value)])
+            elif way == "entity":
                 session.insert(entity(thing, key="id")(cls)(1, value))
             elif way == "dataclass":
                 session.execute(f"insert into {thing} (id, v) values (:id, :v)", cls(1, value))
@@ -183,7 +185,10 @@ def tried(engine: Engine, kind: str, name: str, way: str) -> str:
             found = session.get(cls, 1)
             session.update(found)  # nothing has changed
             back = found.v
-        elif way == "dataclass":
+        elif way == "stream":
+            with session.stream(f"select id, v from {thing}", into=cls) as rows_of:
+                back = next(iter(rows_of)).v
+        elif way in ("dataclass", "copy_in"):
             back = session.query(cls, f"select id, v from {thing}").one().v
         else:
             back = session.execute(f"select v from {thing}").scalar()

@@ -10,6 +10,7 @@ from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
 from ..options import ISOLATION_LEVELS
 from ..sql.lexer import Lexicon
+from ._bulk import BulkRows
 from ._clients import Standins
 from ._values import ValueRules
 from .sqlstates import SQLSTATES, by_sqlstate
@@ -34,7 +35,7 @@ CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""
 
 
-class Driver(Standins, ValueRules):
+class Driver(Standins, ValueRules, BulkRows):
     """
     One DB-API module, as sessionkit needs it. Subclass it, set the class attributes, override what differs.
 

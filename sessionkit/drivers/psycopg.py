@@ -11,6 +11,7 @@ from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ..url import host_port
+from ._bulk import ByCopy
 from ._limits import Waiting, cancel
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
@@ -28,7 +29,7 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 
 
-class Psycopg(Driver):
+class Psycopg(ByCopy, Driver):
     """psycopg 3. In autocommit mode a statement alone is one round trip; BEGIN is sent when a transaction is wanted."""
 
     name = "psycopg"

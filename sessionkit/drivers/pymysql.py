@@ -11,6 +11,7 @@ from ..mapping.values import BadValue
 from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
+from ._bulk import Packed
 from ._limits import LARGE, Reader, TooLarge, send_together, sized
 from ._mysql_errors import CODES, name_patterns, value_pattern
 from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, read_moments, written
@@ -32,7 +33,7 @@ _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 _STALE = object()  # no timeout that a socket can have
 
 
-class PyMySQL(Driver):
+class PyMySQL(Packed, Driver):
     """PyMySQL. A unit of work of one statement is two round trips: the statement and COMMIT."""
 
     name = "pymysql"

@@ -6,8 +6,10 @@ from time import monotonic
 
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
+from ..options import switch
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_sqlite
+from ._bulk import InTurn
 from ._sqlite_errors import CODES, name_patterns
 from ._sqlite_locks import POLLING, again, patient
 from ._sqlite_locks import patience as seconds
@@ -33,10 +35,9 @@ _PRAGMAS = (
     "journal_size_limit", "max_page_count", "mmap_size", "locking_mode", "fullfsync",
     "checkpoint_fullfsync", "wal_autocheckpoint",
 )  # fmt: skip
-_SWITCH = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
-class SQLite(Driver):
+class SQLite(InTurn, Driver):
     """sqlite3. Connections are made for any thread: the pool lends each to one at a time (threadsafety 3)."""
 
     name = "sqlite3"
@@ -101,7 +102,9 @@ class SQLite(Driver):
         )  # fmt: skip
         conn.sessionkit_patience = patience
         try:
-            conn.execute(f"PRAGMA foreign_keys = {'ON' if _switch(own.get('foreign_keys', True)) else 'OFF'}")
+            conn.execute(
+                f"PRAGMA foreign_keys = {'ON' if switch('foreign_keys', own.get('foreign_keys', True)) else 'OFF'}"
+            )
             if not self.is_shared_memory(url):
                 self._set_journal(conn, own.get("journal_mode", "wal"), asked="journal_mode" in own)
         except BaseException:
@@ -386,15 +389,6 @@ def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    found = _SWITCH.get(str(value).lower())
-    if found is None:
-        raise ArgumentError(f"foreign_keys is on or off, got {value!r}")
-    return found
 
 
 driver = SQLite()

@@ -165,11 +165,11 @@ class Entity:
             self._selects[quote, suffix] = found
         return found
 
-    def insert(self, quote: str, names: tuple[str, ...], returning: bool) -> str:
-        """Return the INSERT of the fields `names`, with RETURNING for the key if asked."""
+    def insert(self, quote: str, names: tuple[str, ...], returning: bool, by_position: bool = False) -> str:
+        """Return the INSERT of the fields `names`, with RETURNING for the key if asked; `by_position`: with `?` for them."""
 
         def build() -> str:
-            marks = ", ".join(f":v{self.fields.index(name)}" for name in names)
+            marks = ", ".join("?" if by_position else f":v{self.fields.index(name)}" for name in names)
             table = quoted(self.table, quote)
             text = (
                 f"INSERT INTO {table} ({self._list(quote, names)}) VALUES ({marks})"
@@ -178,7 +178,28 @@ class Entity:
             )
             return f"{text} RETURNING {self._list(quote, self.key)}" if returning else text
 
-        return self._text("insert", quote, (str(returning), *names), build)
+        return self._text("insert", quote, (f"{returning} {by_position}", *names), build)
+
+    def upsert(self, quote: str, names: tuple[str, ...], on: Sequence[str], by_key: bool, with_key: bool) -> str:
+        """
+        Return the INSERT of the fields `names` that overwrites the row with the same values in `on`; `with_key`: it brings the key.
+
+        `by_key`: with ON CONFLICT and RETURNING, else MySQL's ON DUPLICATE KEY UPDATE, where LAST_INSERT_ID(key) brings it.
+        """
+
+        def build() -> str:
+            others = [self._column(quote, name) for name in names if name not in on and name not in self.key]
+            head = self.insert(quote, names, False)
+            if by_key:
+                sets = ", ".join(f"{name} = excluded.{name}" for name in others or [self._column(quote, on[0])])
+                text = f"{head} ON CONFLICT ({self._list(quote, on)}) DO UPDATE SET {sets}"
+                return f"{text} RETURNING {self._list(quote, self.key)}" if with_key else text
+            column = self._column(quote, self.key[0])
+            sets = ", ".join(f"{name} = VALUES({name})" for name in others)
+            brings = f"{column} = LAST_INSERT_ID({column})" if with_key else "" if others else f"{column} = {column}"
+            return f"{head} ON DUPLICATE KEY UPDATE {', '.join(filter(None, (sets, brings)))}"
+
+        return self._text("upsert", quote, (f"{by_key} {with_key}", *on, "of", *names), build)
 
     def update(self, quote: str, names: Sequence[str]) -> str:
         """Return the UPDATE of the fields `names` of one row by its key, and by its version if it has one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import starmap
+from itertools import groupby, starmap
 
 from ..errors import ArgumentError, InvalidRequestError, NoResultFound, StaleObjectError
 from .entity import Entity, declared, entity_of, is_changed
@@ -117,7 +117,7 @@ class Objects:
         entity = entity_of(type(obj))
         store = self.identity.store(source, entity.cls)
         first = entity.version if entity.version and getattr(obj, entity.version) is None else None
-        blank = tuple(name for name in entity.key if getattr(obj, name) is None)
+        blank = _blank(entity, obj)
         names = tuple(name for name in entity.fields if name not in blank)
         driver = source.driver
         returning = bool(blank) and bool(driver.returning)
@@ -129,15 +129,64 @@ class Objects:
         if first is not None:
             self._assign(entity, obj, first, 1)
         if blank:
-            generated = self._generated(entity, result, returning, len(blank))
-            for name, value in zip(blank, generated, strict=True):
-                self._assign(entity, obj, name, value)
-            key = entity_key(entity, entity.key_of(obj), source.values)
-            for name, value in zip(entity.key, entity.key_values(key), strict=True):
-                if name in blank:
-                    entity.set(obj, name, value)
+            self._fill(source, entity, obj, blank, self._generated(entity, result, returning, len(blank)))
         store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
         return obj
+
+    def insert_many(
+        self, source: Source, objects: list[Any], send: Callable[[Source, str, list[Any], bool], list[Any]]
+    ) -> None:
+        """Insert objects that are `alike`, in one go; `send(source, sql, rows, with_keys)` returns the keys that were generated."""
+        entity = entity_of(type(objects[0]))
+        store = self.identity.store(source, entity.cls)
+        driver = source.driver
+        blank = _blank(entity, objects[0])
+        names = tuple(name for name in entity.fields if name not in blank)
+        version = entity.version
+        for obj in objects:
+            if version and getattr(obj, version) is None:
+                self._assign(entity, obj, version, 1)
+        returning = bool(blank) and bool(driver.returning)
+        sql = entity.insert(driver.identifier_quote, names, returning, by_position=True)
+        keys = send(source, sql, [tuple([getattr(obj, name) for name in names]) for obj in objects], bool(blank))
+        for obj, key in zip(objects, keys, strict=False):
+            if len(key) < len(blank) or key[0] is None:
+                raise self._no_key(entity)
+            self._fill(source, entity, obj, blank, key[: len(blank)])
+        for obj in objects:
+            store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+
+    def upsert(self, source: Source, obj: Any, on: Sequence[str] | None) -> Any:
+        """Insert an object, or update the row that has the same values in the fields `on`; fill in its key, and hold it."""
+        entity = entity_of(type(obj))
+        if entity.version:
+            raise ArgumentError(
+                f"{entity.cls.__name__} has a version ({entity.version}), which an upsert would pass over; use update()"
+            )
+        on = tuple(on or entity.key)
+        unknown = [name for name in on if name not in entity.fields]
+        if unknown:
+            raise ArgumentError(f"upsert on {', '.join(unknown)}: {entity.cls.__name__} has {', '.join(entity.fields)}")
+        store = self.identity.store(source, entity.cls)
+        driver = source.driver
+        blank = _blank(entity, obj)
+        names = tuple(name for name in entity.fields if name not in blank)
+        sql = entity.upsert(driver.identifier_quote, names, on, driver.upserts == "ON CONFLICT", bool(blank))
+        result = self._run(source, sql, entity.field_parameters(obj, names))
+        if blank:
+            key = self._generated(entity, result, bool(driver.returning), len(blank))
+            self._fill(source, entity, obj, blank, key)
+        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+        return obj
+
+    def _fill(self, source: Source, entity: Entity, obj: Any, blank: Sequence[str], found: Sequence[Any]) -> None:
+        """Fill in the part of a key that the database generated, as its fields want it."""
+        for name, value in zip(blank, found, strict=True):
+            self._assign(entity, obj, name, value)
+        key = entity_key(entity, entity.key_of(obj), source.values)
+        for name, value in zip(entity.key, entity.key_values(key), strict=True):
+            if name in blank:
+                entity.set(obj, name, value)
 
     def _generated(self, entity: Entity, result: Result[Any], returning: bool, count: int) -> tuple[Any, ...]:
         if returning:
@@ -145,7 +194,10 @@ class Objects:
             return row if len(entity.key) == count else row[:count]
         if count == 1 and result.lastrowid:
             return (result.lastrowid,)
-        raise InvalidRequestError(
+        raise self._no_key(entity)
+
+    def _no_key(self, entity: Entity) -> InvalidRequestError:
+        return InvalidRequestError(
             f"the row was inserted into {entity.table}, but this database told no generated key; "
             f"set {', '.join(entity.key)} before inserting"
         )
@@ -242,6 +294,16 @@ class Objects:
                 store.drop(key)
                 return
         raise InvalidRequestError(f"this {entity.cls.__name__} is not held by the session")
+
+
+def _blank(entity: Entity, obj: Any) -> tuple[str, ...]:
+    """Return the fields of an object's key that the database is to fill in."""
+    return tuple([name for name in entity.key if getattr(obj, name) is None])
+
+
+def alike(objects: Sequence[Any]) -> list[list[Any]]:
+    """Return objects in groups that one statement can insert: neighbours of one class, with the same part of the key blank."""
+    return [list(group) for _, group in groupby(objects, lambda obj: (type(obj), _blank(entity_of(type(obj)), obj)))]
 
 
 def _stale(entity: Entity, verb: str) -> StaleObjectError:

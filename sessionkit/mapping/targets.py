@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError
 from .conversions import FAILURES, Reader, hints, is_column, reader
+from .entity import declared
 from .rows import unique_names
 
 if TYPE_CHECKING:
@@ -281,6 +282,15 @@ def entity_rows(entity: Any, columns: Sequence[str], types: Types, values: Value
         values.plans.clear()
     values.plans[key] = made
     return made
+
+
+def row_of(target: Any, columns: Sequence[str], types: Types, values: Values) -> Make:
+    """Return the function that makes a target or an entity of a row, the entity held by nobody; errors as with `maker`."""
+    entity = declared(target)
+    if entity is None:
+        return maker(target, columns, types, values)
+    convert, make = entity_rows(entity, columns, types, values), entity.make
+    return make if convert is None else lambda row: make(convert(row))
 
 
 def entity_key(entity: Any, key: Any, values: Values) -> Any:

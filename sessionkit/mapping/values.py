@@ -7,7 +7,7 @@ from .json import Json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     Way = Callable[[Any], Any]
@@ -75,6 +75,21 @@ class Values:
                     exc.args = (f"row {number} (counted from 0): {exc}",)
                     raise
             raise
+
+    def are_plain(self, values: Iterable[Any]) -> bool:
+        """Tell whether all these go to the driver as they are."""
+        return self._plain.issuperset(set(map(type, values)))
+
+    def column(self, column: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of one column as the driver takes them; ValueError when one cannot be."""
+        kinds = set(map(type, column))
+        if self._plain.issuperset(kinds):
+            return column
+        ways = {kind: self._way(kind) for kind in kinds}
+        if len(ways) == 1:
+            way = ways.popitem()[1]
+            return column if way is None else list(map(way, column))
+        return [value if (way := ways[type(value)]) is None else way(value) for value in column]
 
     def _row(self, row: Sequence[Any], statement: str) -> tuple[Any, ...]:
         try:

@@ -66,6 +66,8 @@ class Ending(Hold):
         """
         if self.depth < level:
             return
+        if self.open_cursors:
+            self.close_open_cursors(level)
         kept = False
         if not self.is_doomed:
             if not self.stands() and self.is_gone:
@@ -142,6 +144,8 @@ class Ending(Hold):
             TransactionLostError: the transaction had been ended by something that nobody saw.
             RollbackIncompleteError: tables without transactions keep what was written to them.
         """
+        if self.stream is not None and not self.source.is_given:  # closing costs less than reading the rest
+            discard = True
         try:
             if not discard:
                 self.close_open_cursors()

@@ -33,8 +33,8 @@ class Hold:
     """
 
     __slots__ = (
-        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "is_shown", "lease",
-        "limit", "modes", "open_cursors", "pending", "restoring", "source", "turn", "written",
+        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "is_left", "is_shown",
+        "lease", "limit", "modes", "open_cursors", "pending", "restoring", "source", "stream", "turn", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -54,7 +54,13 @@ class Hold:
         self.is_doomed = self.is_gone = self.is_gone_told = False
         self.is_shown = False  # the status had to say ACTIVE before a statement that runs what nobody sees
         self.turn: Any = None  # to write, where writers stand in line
-        self.open_cursors: tuple[Any, ...] = ()  # of stand-ins that clients hold; closed by every end
+        self.open_cursors: tuple[
+            tuple[Any, int], ...
+        ] = ()  # of streams and stand-ins, with the depth; closed by every end
+        self.is_left = (
+            False  # the stream's block was left by an exception: its rest is read when something else is to run
+        )
+        self.stream: Any = None  # a cursor that keeps the connection busy (MySQL): until it ends, the link is in doubt
 
     def conn(self) -> Any:
         """Return the leased connection; one that is gone (closed, or a parent process's) ends the transaction."""
@@ -86,6 +92,8 @@ class Hold:
         """Tell whether the transaction that we began is still open and well; the driver is asked, at no round trip."""
         if self.failure is not None:
             return False
+        if self.stream is not None:
+            self.close_open_cursors()
         status = self.status()
         if status == ACTIVE:
             self.expected = True
@@ -119,6 +127,11 @@ class Hold:
 
     def lost(self) -> Error:
         """Return the error for using a transaction that is aborted or over, its cause being what did it."""
+        if self.stream is not None:
+            return errors.InvalidRequestError(
+                "a stream is open on this connection, and this database runs nothing else on it until the stream ends: read it to "
+                "its end, leave its block, or use another session"
+            )
         cause = self.failure
         if cause is not None and not self.is_doomed and (self.status() == INERROR or self.pending):
             error: Error = errors.TransactionAbortedError(
@@ -214,18 +227,21 @@ class Hold:
 
     def has_cursor(self, cursor: Any) -> bool:
         """Tell whether a cursor that was opened here still is."""
-        return any(known is cursor for known in self.open_cursors)
+        return any(known is cursor for known, _ in self.open_cursors)
 
     def close_open_cursor(self, cursor: Any) -> None:
         """Close a cursor that was opened here, if it still is open."""
         if self.has_cursor(cursor):
-            self.open_cursors = tuple(known for known in self.open_cursors if known is not cursor)
+            self.open_cursors = tuple(known for known in self.open_cursors if known[0] is not cursor)
             self.source.driver.close_cursor(cursor)
+            if cursor is self.stream:  # its rest was read
+                self.stream = None
+                self.doubt = self.is_left = False
 
-    def close_open_cursors(self) -> None:
-        """Close what clients left open: an unfinished SELECT would keep its locks."""
-        while self.open_cursors:
-            self.close_open_cursor(self.open_cursors[-1])
+    def close_open_cursors(self, depth: int = 0) -> None:
+        """Close what was left open, at a depth of savepoints or below: an unfinished SELECT would keep its locks."""
+        while self.open_cursors and self.open_cursors[-1][1] >= depth:
+            self.close_open_cursor(self.open_cursors[-1][0])
 
     def give_back(self) -> None:
         """Give the connection back clean, or discard it when in doubt. Nothing to do without one."""
@@ -264,11 +280,13 @@ class Hold:
 
     def give_up(self) -> None:
         """Discard the connection, whatever its state."""
-        self.open_cursors = ()
+        cursors, self.open_cursors, self.stream = self.open_cursors, (), None
         lease, self.lease = self.lease, None
         try:
             if lease is not None:
                 self.source.lender.discard(lease)
+            for cursor, _ in cursors:  # of a closed connection: nothing is sent
+                self.source.driver.close_cursor(cursor)
         finally:
             if self.turn is not None:
                 self.give_turn()

@@ -137,7 +137,7 @@ class Link(Ending):
             if statement.is_opaque and not self.expected:
                 self.is_shown = driver.begin_visibly(conn)
             cursor = driver.cursor(conn) if make is None else make(driver, conn)
-            self.open_cursors += (cursor,)
+            self.open_cursors += ((cursor, self.depth),)
             run(driver, cursor)
         except Exception as exc:
             if is_interruption(exc, driver):
@@ -147,6 +147,21 @@ class Link(Ending):
         if statement.writes and statement not in self.written:
             self.remember(statement)
         return cursor
+
+    def fetch(self, cursor: Any, size: int, sql: str) -> list[Any]:
+        """Return the next rows of an open cursor, none at its end; what fails in it spoils the transaction as a statement does."""
+        if self.limit is not None:
+            self.arm(self.conn())
+        was, self.doubt = self.doubt, True
+        try:
+            rows: list[Any] = cursor.fetchmany(size)
+        except Exception as exc:
+            if is_interruption(exc, self.source.driver):
+                raise
+            self.stream = None
+            raise self._failed(exc, sql)
+        self.doubt = was
+        return rows
 
     def hand_out(self) -> Any:
         """Return the driver's own connection, its transaction begun in a way that its status shows; it is not lent again."""
@@ -205,8 +220,12 @@ class Link(Ending):
             ImplicitCommitError: the statement would commit what is not to be committed yet.
         """
         lease, begun, writes = self.lease, self.begun, False
-        if lease is not None and self.doubt:  # an interrupt hit the last call, which may have been BEGIN
-            raise self.lost()
+        if (
+            lease is not None and self.doubt
+        ):  # an interrupt hit the last call, which may have been BEGIN; or a stream is open
+            if not self.is_left:
+                raise self.lost()
+            self.close_open_cursors()
         if not begun:
             writes = write or statement.writes or not (levels[0].auto or self.modes[1])
             if writes and self.turn is None:

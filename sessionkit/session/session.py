@@ -11,9 +11,10 @@ from ..errors import InvalidRequestError, UncommittedWorkWarning, shorten
 from ..options import function, limit, spelled
 from ..pool.lease import caller, place
 from .block import NO_MODES
+from .bulk import Bulk
 from .cleanup import note
 from .external import Given
-from .statements import Statements, given_source
+from .statements import given_source
 from .transaction import Stack
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .block import Transaction
 
 
-class Session(Statements):
+class Session(Bulk):
     """
     A unit of work: it begins by itself, ends cleanly whatever happens, and keeps one object per row while it lasts.
 
