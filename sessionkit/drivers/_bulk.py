@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, IntegrityError
-from ._limits import sized
+from ._limits import TooLarge, sized
 from ._sqlite_locks import again
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROW = "sessionkit_row"
 """The attribute by which a driver's exception tells which row of a batch it was about."""
 _SAVEPOINT = "sessionkit_rows"
+_PACKED = 1000
+"""Rows of one packed INSERT."""
 _numbers = count(1)  # of cursors on the server
 
 
@@ -63,12 +65,19 @@ class BulkRows:
         def lastrowid(self, cursor: Any) -> int | None: ...
 
 
-def one_by_one(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> None:
-    """Run an INSERT of many rows; where one is refused, undo them all, and find out which it was."""
+def _or_find(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> None:
+    """Run an INSERT of many rows, packed; where one is refused, undo them all, and find out which it was."""
     conn = cursor.connection
     driver.savepoint(conn, _SAVEPOINT)
     try:
-        driver.executemany(cursor, words, rows)
+        for at in range(0, len(rows), _PACKED):
+            part = rows[at : at + _PACKED]
+            try:
+                driver.execute(
+                    cursor, _packed(words, len(rows[0]), len(part)), [value for row in part for value in row] or None
+                )
+            except TooLarge:  # nothing of it was sent
+                driver.executemany(cursor, words, part)
     except Exception as exc:
         found = driver.diagnose(exc)
         if found is None or not issubclass(found.error, (IntegrityError, DataError)):
@@ -77,6 +86,13 @@ def one_by_one(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> Non
         _find(driver, cursor, words, rows)
         raise
     driver.release(conn, _SAVEPOINT)
+
+
+def _packed(words: str, width: int, count: int) -> str:
+    """Return an INSERT of one row as one of many."""
+    head, rest = words.split(" VALUES ", 1)
+    row = f"({', '.join(['%s'] * width)})" if width else "()"
+    return f"{head} VALUES {', '.join([row] * count)}{rest[len(row) :]}"
 
 
 def _find(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> None:
@@ -159,12 +175,11 @@ class Packed(BulkRows):
 
     def copy_rows(self, cursor: Any, words: str, rows: Any) -> None:
         """Packed into few statements."""
-        one_by_one(self, cursor, words, rows)
+        _or_find(self, cursor, words, rows)
 
     def insert_keys(self, cursor: Any, words: str, rows: Any) -> list[Any]:
         """One INSERT of all rows gets consecutive keys (MySQL, 15.7.1.6), a step apart that a cluster sets."""
-        head, values = words.rsplit(" VALUES ", 1)
-        many = f"{head} VALUES {', '.join([values] * len(rows))}"
+        many = _packed(words, len(rows[0]), len(rows))
         self.execute(cursor, many, [value for row in rows for value in row] or None)
         first = self.lastrowid(cursor)
         if first is None:

@@ -25,6 +25,9 @@ def finite(value: Any) -> Any:
     return value
 
 
+finite.is_well = isfinite  # type: ignore[attr-defined]  # how a whole column is looked through: a value that is well goes as it is
+
+
 def path(value: Any) -> Any:
     """A path may be stored in more than one way."""
     raise BadValue("a path is no value of a database; give str(path)")
@@ -51,13 +54,23 @@ def json(value: Any) -> str:
 
 def naive_text(value: Any) -> str:
     """A datetime without zone as ISO 8601; with one, in UTC with +00:00 (the same moment sorts the same)."""
+    plain = plain_datetime(value)
+    if plain.tzinfo is not None:
+        plain = plain.astimezone(UTC)
+    return str(plain.isoformat(" "))
+
+
+def plain_datetime(value: Any) -> Any:
+    """Python's own datetime for one of a subclass, such as pandas' Timestamp, which may know nanoseconds."""
     from datetime import datetime
 
     if value != value:
         no_moment(value)
-    if value.tzinfo is not None:
-        value = value.astimezone(UTC)
-    return datetime.isoformat(value, " ")
+    if type(value) is datetime:
+        return value
+    if getattr(value, "nanosecond", 0):
+        raise BadValue("nanoseconds are more than a database keeps; round the value to microseconds")
+    return datetime.combine(value.date(), value.timetz())
 
 
 def no_moment(value: Any) -> Any:
@@ -98,8 +111,7 @@ def date_text(value: Any) -> str:
 
 def mysql_datetime(value: Any) -> Any:
     """MySQL's columns keep no zone: dropping it would lose the moment."""
-    if value != value:
-        no_moment(value)
+    value = plain_datetime(value)
     if value.tzinfo is not None:
         raise BadValue(
             "MySQL's columns keep no time zone, and dropping it would lose the moment; create_engine(..., utc=True) keeps moments "
@@ -110,8 +122,7 @@ def mysql_datetime(value: Any) -> Any:
 
 def mysql_moment(value: Any) -> Any:
     """With `utc=True`: the moment in UTC, without the zone that the column does not keep."""
-
-    return aware(value).astimezone(UTC).replace(tzinfo=None)
+    return aware(plain_datetime(value)).astimezone(UTC).replace(tzinfo=None)
 
 
 def mysql_duration(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from time import monotonic
 
 from .. import errors
@@ -226,7 +227,10 @@ class PyMySQL(Packed, Driver):
 
     def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
         """PyMySQL joins the rows of INSERT … VALUES into few statements."""
-        cursor.executemany(sql, [self._checked(cursor, row) for row in rows])
+        types = set(map(type, chain.from_iterable(rows)))
+        if not (cursor.connection.encoders.keys() >= types and types.isdisjoint(CONTAINERS)):
+            rows = [self._checked(cursor, row) for row in rows]
+        cursor.executemany(sql, rows)
 
     def _checked(self, cursor: Any, row: Any) -> Any:
         known = cursor.connection.encoders

@@ -49,7 +49,7 @@ class Batches:
         while batch := list(islice(self._rows, self._size)):
             if self._read is not None:
                 batch = self._through(self._read, batch)
-            elif not set(map(len, batch)) <= {self.width}:
+            elif set(map(len, batch)) != {self.width}:
                 self._wrong(batch)
             yield batch
             self.done += len(batch)
@@ -121,12 +121,12 @@ def _frame(rows: Any) -> tuple[list[str], Iterable[Any]] | None:
 
 def adapted(values: Values, batch: list[tuple[Any, ...]], done: int, statement: str) -> list[tuple[Any, ...]]:
     """Return a batch as the driver takes it; a value that cannot be stored is a DataError that says in which row."""
-    if values.are_plain(chain.from_iterable(batch)):
-        return batch
-    columns = []
+    columns: list[Any] = []
+    is_same = True
     for column in zip(*batch, strict=True):
         try:
             columns.append(values.column(column))
+            is_same = is_same and columns[-1] is column
         except ValueError as exc:
             for number, value in enumerate(column, done):
                 try:
@@ -135,7 +135,7 @@ def adapted(values: Values, batch: list[tuple[Any, ...]], done: int, statement: 
                     text = f'row {number} (counted from 0): {found}; in "{shorten(statement)}"'
                     raise DataError(text, statement=statement, orig=exc) from None
             raise
-    return list(zip(*columns, strict=True))
+    return batch if is_same else list(zip(*columns, strict=True))
 
 
 class Conflict:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from ..errors import InvalidRequestError, MultipleResultsFound, NoResultFound, shorten
-from .rows import row_class
+from ..errors import ArgumentError, InvalidRequestError, MultipleResultsFound, NoResultFound, shorten
+from .rows import row_class, unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,6 +117,28 @@ class Result(Generic[T]):
     def tuples(self) -> list[tuple[Any, ...]]:
         """Return every row as a plain tuple."""
         return list(map(tuple, self.raw()))
+
+    def frame(self, kind: str = "pandas") -> Any:
+        """
+        Return the rows as a table of another library: "pandas", "polars" or "arrow". It must be installed.
+
+        Raises:
+            ArgumentError: it is none of these, or two columns have one name.
+        """
+        names, rows = unique_names(self.columns, "table"), self.raw()
+        if kind == "pandas":
+            from pandas import DataFrame
+
+            return DataFrame.from_records([tuple(row) for row in rows], columns=names)
+        if kind == "polars":
+            import polars
+
+            return polars.DataFrame([tuple(row) for row in rows], schema=names, orient="row", infer_schema_length=None)
+        if kind == "arrow":
+            import pyarrow
+
+            return pyarrow.table({name: [row[at] for row in rows] for at, name in enumerate(names)})
+        raise ArgumentError(f'frame() makes "pandas", "polars" or "arrow", not {kind!r}')
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._objects())

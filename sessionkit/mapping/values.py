@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import countOf
+
 from ..errors import ArgumentError, DataError, shorten
 from .json import Json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     Way = Callable[[Any], Any]
@@ -76,20 +78,24 @@ class Values:
                     raise
             raise
 
-    def are_plain(self, values: Iterable[Any]) -> bool:
-        """Tell whether all these go to the driver as they are."""
-        return self._plain.issuperset(set(map(type, values)))
-
     def column(self, column: Sequence[Any]) -> Sequence[Any]:
-        """Return the values of one column as the driver takes them; ValueError when one cannot be."""
-        kinds = set(map(type, column))
-        if self._plain.issuperset(kinds):
+        """Return the values of one column as the driver takes them, itself if they are so; ValueError when one cannot be."""
+        kind = type(column[0])
+        if countOf(map(type, column), kind) == len(column):
+            return self._column_of(column, self._way(kind))
+        ways = {kind: self._way(kind) for kind in set(map(type, column))}
+        if not any(ways.values()):
             return column
-        ways = {kind: self._way(kind) for kind in kinds}
-        if len(ways) == 1:
-            way = ways.popitem()[1]
-            return column if way is None else list(map(way, column))
         return [value if (way := ways[type(value)]) is None else way(value) for value in column]
+
+    def _column_of(self, column: Sequence[Any], way: Way | None) -> Sequence[Any]:
+        """Do one thing to all values of a column."""
+        if way is None:
+            return column
+        is_well = getattr(way, "is_well", None)
+        if is_well is not None and all(map(is_well, column)):
+            return column
+        return list(map(way, column))
 
     def _row(self, row: Sequence[Any], statement: str) -> tuple[Any, ...]:
         try:

@@ -47,8 +47,8 @@ class Bulk(Statements):
         self,
         statement: SQL,
         parameters: Parameters = None,
-        into: Callable[..., T] = ...,
         *,
+        into: Callable[..., T],
         batch: int = 1000,
         bind: str | None = None,
     ) -> Stream[T]: ...

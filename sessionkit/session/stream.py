@@ -62,9 +62,12 @@ class Stream(Generic[T]):
             if self._at_end:  # what is in hand needs no connection
                 yield from map(make, rows)
                 return
+            opened = link.open_cursors if link is not None else ()
             for row in rows:
-                if link is None or not link.open_cursors or not link.has_cursor(cursor):
-                    raise self._over()
+                if link is None or link.open_cursors is not opened:  # something was opened or closed: was it this?
+                    if link is None or not link.has_cursor(cursor):
+                        raise self._over()
+                    opened = link.open_cursors
                 yield make(row)
 
     def _more(self) -> list[Any]:
