@@ -472,6 +472,7 @@ def test_an_abandoned_session_gives_its_place_back(db: Database) -> None:
     assert db.names() == ["next"]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed database", "ignore:<psycopg")
 def test_an_abandoned_session_in_a_cycle(db: Database) -> None:
     """Found within half a second when a waiter needs its place."""
     engine = db.engine(pool_size=1, pool_timeout=2)

@@ -67,6 +67,14 @@ class Exchange:
         else:
             self._idle.append(slot)
 
+    def _in_line(self) -> list[weakref.ref[Waiter]]:
+        """Return who waits; a deque cannot be copied while another thread changes it, where threads run at the same time."""
+        while True:
+            try:
+                return list(self._waiters)
+            except RuntimeError:
+                continue
+
     def _wait(self, timeout: float | None, frame: FrameType) -> Slot:
         limit = self.timeout if timeout is None else timeout
         deadline = monotonic() + limit
@@ -88,7 +96,7 @@ class Exchange:
                 if waiter.lock.acquire(blocking=False):
                     return waiter.taken()
                 self._look_at_leases(self._clock())
-                if weakref.ref(waiter) not in self._waiters.copy():
+                if weakref.ref(waiter) not in self._in_line():
                     # a slot is on its way, or its bringer was interrupted
                     slot = self._leave(waiter)
                     if slot is not None:
@@ -195,7 +203,7 @@ class Exchange:
     def leases(self) -> list[LeaseInfo]:
         """Return what is lent now, the oldest first."""
         now = self._clock()
-        waiting = [waiter.thread for waiter in (ref() for ref in self._waiters.copy()) if waiter is not None]
+        waiting = [waiter.thread for waiter in (ref() for ref in self._in_line()) if waiter is not None]
         return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
 
     def _living(self) -> list[Slot]:

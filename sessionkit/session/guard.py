@@ -85,23 +85,34 @@ class Guard(dict[int, list[int]]):
         )
 
     def _settle(self, mark: list[int]) -> int | None:
-        """Return the thread that is inside, or None when this one is now. No variable here may hold the mark that is set."""
+        """Return the thread that is inside, or None when this one is now. No variable here keeps the mark that is set."""
         while True:
             owner = self.setdefault(0, mark)[0]
-            try:
-                is_left_behind = _references(self) == _ALONE
-            except KeyError:  # it was taken off meanwhile
-                continue
-            if is_left_behind:
+            if _is_left_behind(self):
                 self[0] = mark
             elif owner != mark[0]:
                 return owner
             return None
 
 
-def _references(marks: dict[int, Any]) -> int:
-    """Return how many references there are to the mark that is set."""
-    return getrefcount(marks[0])
+def _is_left_behind(marks: dict[int, Any]) -> bool:
+    """
+    Tell whether nobody but this dict refers to the mark that is set.
+
+    It must still be there after the counting: a call that ends takes its mark off the dict and keeps it a moment longer, and that
+    counts the same. Nobody but its owner takes a mark off, so one that is left behind stays until somebody takes it over.
+    """
+    mark = marks.get(0)
+    try:
+        return getrefcount(mark) == _ALONE and marks.get(0) is mark
+    finally:
+        del mark
 
 
-_ALONE = _references({0: [0]})
+def _alone() -> int:
+    marks = {0: [0]}
+    mark = marks.get(0)
+    return getrefcount(mark)
+
+
+_ALONE = _alone()
