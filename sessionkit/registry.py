@@ -28,7 +28,7 @@ class Registry(Runner):
 
     def __init__(self, mapping: Mapping[str, str | URL | Engine] | None = None) -> None:
         self._engines: dict[str, Engine] = {}
-        self._added: dict[str, tuple[object, ...]] = {}
+        self._added: dict[str, tuple[Engine, URL | Engine, dict[str, Any]]] = {}
         for name, url in (mapping or {}).items():
             self.add(name, url)
 
@@ -72,16 +72,17 @@ class Registry(Runner):
                 f"options for {name!r} belong to create_engine(), where its engine was made: {', '.join(options)}"
             )
         added = (url if isinstance(url, Engine) else URL.parse(url), options)
-        if name in self._engines:
-            if self._added[name] != added:
-                raise ArgumentError(
-                    f"{name!r} is registered already, with another URL or other options; choose another name"
-                )
-            return self._engines[name]
-        engine = url if isinstance(url, Engine) else create_engine(url, **{"name": name, **options})
-        engine.name = engine.name or name
-        self._engines[name], self._added[name] = engine, added
-        return engine
+        if name not in self._engines:
+            engine = url if isinstance(url, Engine) else create_engine(url, **{"name": name, **options})
+            engine.name = engine.name or name
+            self._added.setdefault(name, (engine, *added))  # of threads that add it at once, one does
+            self._engines.setdefault(name, self._added[name][0])
+        kept, *known = self._added[name]
+        if known != [*added]:
+            raise ArgumentError(
+                f"{name!r} is registered already, with another URL or other options; choose another name"
+            )
+        return kept
 
     def resolve(self, name: str | None) -> Engine:
         """Return the engine of this name, or the default for None; an unknown name is an error that lists the known ones."""

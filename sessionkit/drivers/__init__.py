@@ -21,9 +21,10 @@ def known() -> dict[str, Driver]:
         from importlib import import_module
         from pkgutil import iter_modules
 
-        for module in sorted(iter_modules(__path__), key=lambda found: found.name):
-            if module.name not in _SHARED and not module.name.startswith("_"):
-                _FOUND[module.name] = import_module(f"{__name__}.{module.name}").driver
+        names = sorted(module.name for module in iter_modules(__path__))
+        own = [name for name in names if name not in _SHARED and not name.startswith("_")]
+        # all at once: another thread must not see some of them
+        _FOUND.update({name: import_module(f"{__name__}.{name}").driver for name in own})
     return _FOUND
 
 
