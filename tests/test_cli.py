@@ -404,6 +404,113 @@ def test_check_knows_the_wal_bug() -> None:
     assert {version: has_wal_bug(version) for version in versions} == versions
 
 
+def test_query_streams_to_a_file(db: Database, tmp_path: Path) -> None:
+    """Compressed if its name says so; each form is as on the screen; it appears when it is whole."""
+    with db.main.begin() as session:
+        session.executemany("insert into item (name, price) values (?, ?)", [(f"n{n}", n) for n in range(2500)])
+    sql = "select name, price from item order by id"
+    for form in ("csv", "json", "table", "markdown"):
+        shown = run("query", db.url, sql, "--format", form)
+        file = tmp_path / f"out.{form}.gz"
+        assert run("query", db.url, sql, "--format", form, "--output", file).returncode == 0
+        assert gzip.decompress(file.read_bytes()) == shown.stdout.replace(b"\r\n", b"\n")
+    assert len(json.loads(gzip.decompress((tmp_path / "out.json.gz").read_bytes()))) == 2500
+    assert json.loads(run("query", db.url, "select 1 as a where 1 = 0", "--format", "json").stdout) == []
+    assert run("query", db.url, "selec", "--output", tmp_path / "no.csv").returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".part" or path.name == "no.csv") == []
+
+
+def test_query_into_a_pipe_that_closes(db: Database) -> None:
+    """Ends quietly, with the first rows out at once."""
+    numbers = {
+        "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n",
+        "postgres": "select i from generate_series(1, 100000000) i",
+        "mariadb": "select seq from seq_1_to_100000000",
+    }[db.kind]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sessionkit", "query", db.url, numbers, "--format", "csv"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        assert [int(process.stdout.readline()) for _ in range(3)] == [1, 2, 3]
+        process.stdout.close()
+        assert process.wait(20) == 1
+        assert process.stderr.read() == b""
+
+
+def test_load_over_what_is_there(db: Database, tmp_path: Path) -> None:
+    """--on-conflict leaves rows alone, or overwrites them."""
+    db.main.execute("insert into item (name, price) values ('a', 1)")
+    (tmp_path / "items.csv").write_text("name,price\na,10\nb,20\n")
+    for how, price in (("skip", 1), ("update", 10)):
+        done = run("load", db.url, "item", tmp_path / "items.csv", "--on-conflict", how, "--key", "name")
+        assert done.returncode == 0, told(done)
+        assert db.main.execute("select price from item order by name").scalars() == [price, 20]
+    assert "needs --key" in one_line(run("load", db.url, "item", tmp_path / "items.csv", "--on-conflict", "update"), 2)
+
+
+# -- copy
+
+MANY = """
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000)
+select i, 'name ' || i as name, i / 4.0 as share, case when i % 3 = 0 then null else 'x;"y' end as "odd name", x'00ff' as raw from n
+"""
+
+
+def test_copy_through_three_databases(postgres: Database, mariadb: Database, tmp_path: Path) -> None:
+    """From SQLite to PostgreSQL to MariaDB and back: the same rows, one by one."""
+    first, last = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
+    assert run("query", first, f"create table source as {MANY}").returncode == 0
+    trip = [
+        (first, "source", postgres.url, "copied"),
+        (postgres.url, "copied", mariadb.url, "copied"),
+        (mariadb.url, "copied", last, "target"),
+    ]
+    for source, table, target, into in trip:
+        done = run("copy", source, f"select * from {table} order by i", target, into, "--create")
+        assert done.stdout.startswith(f"copied 3000 rows into {into} in".encode()), told(done)
+    one, other = (
+        run("query", url, f"select * from {table} order by i", "--format", "json").stdout
+        for url, table in ((first, "source"), (last, "target"))
+    )
+    assert json.loads(one) == json.loads(other)
+    assert len(json.loads(one)) == 3000
+    for db in (postgres, mariadb):
+        db.main.execute("drop table copied")
+
+
+def test_copy_keeps_types(postgres: Database, mariadb: Database, tmp_path: Path) -> None:
+    """Dates, decimals, JSON, UUIDs and booleans of PostgreSQL become what MariaDB and SQLite have for them."""
+    sql = (
+        "select 1 as n, true as ok, 12.10::numeric as price, date '2026-01-02' as day, timestamp '2026-01-02 03:04:05.000006' as at, "
+        """'{"a": [1, null]}'::jsonb as data, '[1, 2]'::jsonb as list, '00000000-0000-0000-0000-000000000007'::uuid as id, time '01:02:03' as t"""
+    )
+    for target in (mariadb.url, f"sqlite:///{tmp_path}/c.db"):
+        done = run("copy", postgres.url, sql, target, "kept", "--create")
+        assert done.returncode == 0, told(done)
+        row = json.loads(run("query", target, "select * from kept", "--format", "json").stdout)[0]
+        assert (row["n"], row["ok"], Decimal(row["price"]), row["day"]) == (1, 1, Decimal("12.10"), "2026-01-02")
+        assert (row["at"], json.loads(row["data"]), json.loads(row["list"])) == (
+            "2026-01-02 03:04:05.000006",
+            {"a": [1, None]},
+            [1, 2],
+        )
+        assert (row["id"], row["t"].zfill(8)) == ("00000000-0000-0000-0000-000000000007", "01:02:03")
+    mariadb.main.execute("drop table kept")
+
+
+def test_copy_is_all_or_nothing(db: Database, tmp_path: Path) -> None:
+    """A row that is refused, a table that is not there, a query that fails: one line, and nothing is left."""
+    source = f"sqlite:///{tmp_path}/a.db"
+    rows = "select 'x' as name, 1 as price union all select 'y', -1"
+    assert "row 1 (counted from 0)" in one_line(run("copy", source, rows, db.url, "item"), 1)
+    assert db.names() == []
+    assert run("copy", source, "select 1 as a", db.url, "nowhere").returncode == 1
+    assert run("copy", source, "selec", db.url, "item").returncode == 1
+
+
 # -- the example
 
 

@@ -1,4 +1,4 @@
-"""The command line: demo, load, query, check. Errors are one readable line; exit codes 0, 1 (the database), 2 (usage)."""
+"""The command line: demo, load, copy, query, check. Errors are one readable line; exit codes 0, 1 (the database), 2 (usage)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m sessionkit demo
   python -m sessionkit load sqlite:///shop.db item items.csv --create
+  python -m sessionkit copy sqlite:///shop.db "select * from item" postgresql://app@localhost/shop item --create
   python -m sessionkit query sqlite:///shop.db "select name from item where price < :p" p=5
   python -m sessionkit check postgresql://app@localhost/shop"""
 
@@ -50,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
         "parameters", nargs="*", metavar="name=value", help="numbers are passed as numbers, null as NULL"
     )
     query.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    query.add_argument("--output", metavar="FILE", help="write there instead; FILE.gz is compressed")
+    copy = commands.add_parser("copy", parents=[common], help="copy the rows of a query into a table of any database")
+    copy.add_argument("url", help="the URL to read from, or the name of an environment variable that holds it")
+    copy.add_argument("sql", help="the query")
+    copy.add_argument("target", help="the URL to write to, or the name of an environment variable that holds it")
+    copy.add_argument("table", help="the table to write into; its columns have the names of the query's")
+    copy.add_argument("--create", action="store_true", help="create the table, typed by the query's columns")
     check = commands.add_parser("check", parents=[common], help="connect, and tell what is there and what to beware of")
     check.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
     return top
@@ -66,7 +74,11 @@ def _add_load(load: argparse.ArgumentParser) -> None:
         default="stop",
         help="stop (default): a bad row ends it and nothing is loaded",
     )
-    load.add_argument("--batch", type=int, default=1000, metavar="N", help="rows sent at a time (default 1000)")
+    load.add_argument("--batch", type=int, default=5000, metavar="N", help="rows sent at a time (default 5000)")
+    load.add_argument(
+        "--on-conflict", choices=("skip", "update"), help="a row whose --key is there: leave it, or overwrite it"
+    )
+    load.add_argument("--key", metavar="A,B", help="the columns that tell whether a row is there")
     load.add_argument(
         "--null", action="append", default=[], metavar="TEXT", help="a text that means NULL, besides the empty one"
     )
@@ -111,6 +123,11 @@ def _run(options: argparse.Namespace) -> int:
         from .load import load
 
         return load(options)
+    if options.command == "copy":
+        from .copy import copy
+
+        options.target = _url(options.target)
+        return copy(options)
     if options.command == "query":
         from .query import query
 

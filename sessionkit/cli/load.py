@@ -32,6 +32,10 @@ class BadRow(Error):
 
 def load(options: argparse.Namespace) -> int:
     """Load the file, and print how many rows went where."""
+    if (options.on_conflict == "update") > bool(options.key):
+        raise UsageError("--on-conflict update needs --key: the columns that tell whether a row is there")
+    if options.key and not options.on_conflict:
+        raise UsageError("--key goes with --on-conflict skip or update")
     if options.batch < 1:
         raise UsageError("--batch is at least 1")
     if options.delimiter is not None and len(options.delimiter) != 1:
@@ -67,8 +71,8 @@ class Loader:
         self._quote = engine.driver.identifier_quote
         self._table = quoted_name(options.table, self._quote, dotted=True)
         self._columns = [quoted_name(name, self._quote) for name in source.header]
-        marks = ", ".join("?" * len(self._columns))
-        self._insert = f"INSERT INTO {self._table} ({', '.join(self._columns)}) VALUES ({marks})"
+        key = [quoted_name(name.strip(), self._quote) for name in (options.key or "").split(",") if name.strip()]
+        self._over = {"on_conflict": options.on_conflict, "key": key}
         self._booleans: list[int] = []  # the columns whose texts are sent as what they mean
         self._rejects: IO[str] | None = None
         self.rejects_path = options.rejects or f"{'stdin' if options.file == '-' else options.file}.rejects.csv"
@@ -137,21 +141,17 @@ class Loader:
     def _put(self, session: Session, batch: list[Row]) -> int:
         """Send a batch; when it is refused, its rows one by one, to find the bad ones."""
         try:
-            with session.begin_nested():
-                session.executemany(self._insert, [fields for _, fields in batch])
-            return len(batch)
+            return session.copy_in(self._table, [fields for _, fields in batch], self._columns, **self._over)
         except BAD_ROW:
             return sum(self._put_one(session, line, fields) for line, fields in batch)
 
     def _put_one(self, session: Session, line: int, fields: list[Any]) -> int:
         try:
-            with session.begin_nested():
-                session.execute(self._insert, fields)
-            return 1
+            return session.copy_in(self._table, [fields], self._columns, **self._over)
         except BAD_ROW as exc:
             column = self._guilty_column(session, fields, exc)
             where = f"column {column}: " if column else ""
-            self._reject(line, fields, where + str(exc).partition(' in "INSERT')[0])
+            self._reject(line, fields, where + _reason(exc))
             return 0
 
     def _guilty_column(self, session: Session, fields: list[Any], exc: Error) -> str | None:
@@ -195,12 +195,17 @@ class Loader:
         return f"CREATE TABLE {self._table} ({columns}){strict}"
 
 
+def _reason(exc: Error) -> str:
+    """Return what an error of one row says, without the row's number, which is of the batch, and the statement."""
+    return str(exc).removeprefix("row 0 (counted from 0): ").partition(' in "INSERT')[0]
+
+
 class Bar:
     """A progress bar on standard error, when that is a terminal."""
 
     WIDTH = 30
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Any) -> None:
         self._source = source
         self._on = sys.stderr.isatty()
         self._next = 0.0

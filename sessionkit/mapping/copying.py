@@ -7,7 +7,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, shorten
-from .entity import declared, quoted, unquoted
+from .entity import declared, is_name, quoted, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,6 +138,10 @@ def adapted(values: Values, batch: list[tuple[Any, ...]], done: int, statement: 
     return batch if is_same else list(zip(*columns, strict=True))
 
 
+def _bare(name: str) -> str:
+    return unquoted(name) if is_name(name) else name.strip('"`')
+
+
 class Conflict:
     """What `copy_in` does with a row whose key is there: None (an error), "skip" or "update"."""
 
@@ -159,27 +163,36 @@ class Conflict:
             return ""
         if columns is None:
             raise ArgumentError("on_conflict needs to know the columns: give columns=, or rows that have names")
-        keys = [unquoted(name) for name in self.key]
-        lacking = [name for name in keys if name not in [unquoted(column) for column in columns]]
+        keys = [_bare(name) for name in self.key]
+        lacking = [name for name in keys if name not in [_bare(column) for column in columns]]
         if lacking:
             raise ArgumentError(
                 f"key= names {', '.join(lacking)}, which is not among the columns: {', '.join(columns)}"
             )
         others = (
-            [quoted(name, quote) for name in columns if unquoted(name) not in keys] if self.what == "update" else []
+            [column_name(name, quote) for name in columns if _bare(name) not in keys] if self.what == "update" else []
         )
         if by_key:
-            target = f" ({', '.join(quoted(name, quote) for name in self.key)})" if self.key else ""
+            target = f" ({', '.join(column_name(name, quote) for name in self.key)})" if self.key else ""
             action = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}" if others else "NOTHING"
             return f" ON CONFLICT{target} DO {action}"
         if others:
             return f" ON DUPLICATE KEY UPDATE {', '.join(f'{name} = VALUES({name})' for name in others)}"
-        same = quoted(columns[0], quote)
+        same = column_name(columns[0], quote)
         return f" ON DUPLICATE KEY UPDATE {same} = {same}"
+
+
+def column_name(name: str, quote: str) -> str:
+    """Return a column's name for SQL, whatever is in it; one that is quoted already stays as it is."""
+    if is_name(name):
+        return quoted(name, quote)
+    if len(name) > 1 and name[0] == name[-1] == quote:
+        return name
+    return f"{quote}{name.replace(quote, quote * 2)}{quote}"
 
 
 def insert_into(table: str, columns: Sequence[str] | None, width: int, quote: str, rows: int = 1) -> str:
     """Return the INSERT of rows with `?`."""
-    names = f" ({', '.join(quoted(name, quote) for name in columns)})" if columns is not None else ""
+    names = f" ({', '.join(column_name(name, quote) for name in columns)})" if columns is not None else ""
     marks = f"({', '.join('?' * width)})"
     return f"INSERT INTO {quoted(table, quote)}{names} VALUES {', '.join([marks] * rows)}"

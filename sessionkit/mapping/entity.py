@@ -293,6 +293,11 @@ def _is_fixed(value: object) -> bool:
     )
 
 
+def is_name(name: str) -> bool:
+    """Tell whether this is a name as SQL writes it: letters, digits and _, or quoted, with dots between its parts."""
+    return _NAME.fullmatch(name) is not None
+
+
 def quoted(name: str, quote: str) -> str:
     """
     Return a name for SQL: lower-case parts quoted, so that a reserved word is no trouble; others as written.

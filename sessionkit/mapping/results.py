@@ -216,21 +216,35 @@ def shown(value: object) -> str:
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], total: int | None = None) -> str:
     """Return rows as a text table: numbers to the right, text to the left, and how many rows are not shown."""
-    texts = [[shown(value) for value in row] for row in rows]
-    widths = [max([len(name), *(len(text[i]) for text in texts)]) for i, name in enumerate(columns)]
-    numeric = [
-        any(row[i] is not None for row in rows)
-        and all(
-            row[i] is None or isinstance(row[i], (int, float)) or type(row[i]).__name__ == "Decimal" for row in rows
-        )
-        for i in range(len(columns))
-    ]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, numeric, strict=True))
-        return "  ".join(padded).rstrip()
-
-    lines = [line(columns), "  ".join("-" * width for width in widths), *map(line, texts)]
+    layout = Layout(columns, rows)
+    lines = [*layout.head, *map(layout.line, rows)]
     if total is not None and total > len(rows):
         lines.append(f"… {total - len(rows)} more rows")
     return "\n".join(lines)
+
+
+class Layout:
+    """How a text table's columns are aligned, by its first rows: later rows may be wider."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        texts = [[shown(value) for value in row] for row in rows]
+        widths = [max([len(name), *(len(text[i]) for text in texts)]) for i, name in enumerate(columns)]
+        self._columns = [(width, _is_numeric([row[i] for row in rows])) for i, width in enumerate(widths)]
+        self.head = [self._joined(columns), "  ".join("-" * width for width in widths)]
+        """The lines above the rows: names, and dashes."""
+
+    def line(self, row: Sequence[Any]) -> str:
+        """Return a row as a line."""
+        return self._joined(list(map(shown, row)))
+
+    def _joined(self, cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, (width, right) in zip(cells, self._columns, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+
+def _is_numeric(values: Sequence[Any]) -> bool:
+    found = [value for value in values if value is not None]
+    return bool(found) and all(isinstance(v, (int, float)) or type(v).__name__ == "Decimal" for v in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Error
-from ..mapping.copying import Batches, Conflict, adapted, insert_into
+from ..mapping.copying import Batches, Conflict, adapted, column_name, insert_into
 from ..mapping.entity import entity_of, quoted
 from ..mapping.objects import alike
 from ..mapping.rows import row_class
@@ -140,7 +140,7 @@ class Bulk(Statements):
             if driver.copies and clause:
                 self._copy_over(source, table, batches, conflict, clause)
                 return batches.done
-            names = f" ({', '.join(quoted(name, quote) for name in batches.columns)})" if batches.columns else ""
+            names = f" ({', '.join(column_name(name, quote) for name in batches.columns)})" if batches.columns else ""
             words = driver.copy_words(quoted(table, quote), names) if driver.copies else None
             for batch in batches:
                 self._send(source, insert + clause, batch, batches.done, words)
@@ -149,7 +149,7 @@ class Bulk(Statements):
     def _copy_over(self, source: Source, table: str, batches: Batches, conflict: Conflict, clause: str) -> None:
         """Copy into a table of the transaction's own, and from there into the other: the last of rows with one key wins."""
         quote, columns = source.driver.identifier_quote, list(batches.columns or ())
-        names = ", ".join(quoted(name, quote) for name in columns)
+        names = ", ".join(column_name(name, quote) for name in columns)
         target, numbered = quoted(table, quote), quoted("sessionkit_row", quote)
         scratch = quoted("sessionkit_copy", quote)
         self.execute(
@@ -163,7 +163,7 @@ class Bulk(Statements):
             self._send(source, insert, [(*row, number) for number, row in enumerate(batch, done)], done, words)
         chosen = f"SELECT * FROM {scratch}"
         if conflict.what == "update":
-            keys = ", ".join(quoted(name, quote) for name in conflict.key)
+            keys = ", ".join(column_name(name, quote) for name in conflict.key)
             chosen = f"SELECT DISTINCT ON ({keys}) * FROM {scratch} ORDER BY {keys}, {numbered} DESC"
         with self._guard():
             self._run(

@@ -36,13 +36,17 @@ class Stream(Generic[T]):
         self._at_end = False
         self.columns: tuple[str, ...] = ()
         """The names of the columns, in order, once it is entered."""
+        self.types: tuple[str | None, ...] = ()
+        """The names of the Python types that surely come in each column, None where the driver does not tell."""
 
     def __enter__(self) -> Stream[T]:
         with self._guard():
             if self._link is not None:
                 raise InvalidRequestError("this stream was read already; ask the session for another")
             self._link, self._cursor, self._statement, self._make = self._opened()
+            known = self._link.source.driver.column_types
             self.columns = tuple([column[0] for column in self._cursor.description or ()])
+            self.types = tuple([known.get(column[1]) if known else None for column in self._cursor.description or ()])
             if not self.columns:
                 self._end()
                 raise InvalidRequestError(f"this statement returns no rows to stream: {self._statement.sql!r}")
