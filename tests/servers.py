@@ -14,7 +14,6 @@ import ctypes
 import glob
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -351,6 +350,8 @@ def _cache() -> Path:
 
 def _unprivileged(name: str) -> str | None:
     """Return the user to start a server as: None (ourselves) unless we are root, whom they refuse."""
+    import pwd  # which not every platform has
+
     if os.getuid() != 0:
         return None
     for user in (name, "nobody"):
@@ -361,6 +362,8 @@ def _unprivileged(name: str) -> str | None:
 
 
 def _ids(user: str) -> tuple[int, int]:
+    import pwd
+
     entry = pwd.getpwnam(user)
     return entry.pw_uid, entry.pw_gid
 

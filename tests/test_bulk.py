@@ -227,14 +227,17 @@ class Priced:
     price: Decimal
 
 
+def named_rows(rows: list[Any]) -> list[Any]:
+    """Return rows as a result has them."""
+    with sessionkit.create_engine("sqlite://") as engine:
+        return [engine.execute("select ? as name, ? as price", row).one() for row in rows]
+
+
 KINDS_OF_ROWS = {
     "tuples": lambda: ROWS,
     "lists": lambda: [list(row) for row in ROWS],
     "mappings": lambda: [{"price": price, "name": name} for name, price in ROWS],
-    "named rows": lambda: (
-        [sessionkit.create_engine("sqlite://").execute("select ? as name, ? as price", row).one() for row in ROWS[:3]]
-        + ROWS[3:]
-    ),
+    "named rows": lambda: [*named_rows(ROWS[:3]), *ROWS[3:]],
     "dataclasses": lambda: [Priced(name, Decimal(price)) for name, price in ROWS],
     "entities": lambda: [Item(name, price) for name, price in ROWS],
     "a generator": lambda: (row for row in ROWS),
