@@ -23,6 +23,7 @@ from sessionkit import (
 )
 
 from .conftest import Item
+from .test_interrupts import Injector, Interrupt
 
 if TYPE_CHECKING:
     from sessionkit import Engine, Session
@@ -367,6 +368,72 @@ def test_what_copy_in_refuses(sqlite: Database, arguments: dict[str, Any], said:
     """Before anything is sent."""
     with sqlite.main.begin() as session, pytest.raises(ArgumentError, match=said):
         session.copy_in("item", **arguments)
+
+
+def copies(session: Session) -> None:
+    """Rows in."""
+    session.copy_in("item", ROWS[:5], ("name", "price"))
+
+
+def copies_over(session: Session) -> None:
+    """Rows in, over what is there."""
+    session.copy_in("item", ROWS[:5], ("name", "price"), on_conflict="update", key="name")
+
+
+def streams(session: Session) -> None:
+    """Rows out, left in the middle."""
+    with session.stream(ALL, batch=2) as rows:
+        for row in rows:
+            if row.name == "before":
+                break
+
+
+def inserts_all(session: Session) -> None:
+    """Entities with generated keys."""
+    session.insert_all([Item("x", 1), Item("y", 2)])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("work", [copies, copies_over, streams, inserts_all])
+def test_an_interrupt_at_every_few_bytecodes(db: Database, work: Any) -> None:
+    """The block keeps nothing, the next one works on a clean connection, and all that it wrote is there."""
+    stride = {"sqlite": 3, "postgres": 17, "mariadb": 17}[db.kind]
+    engine = db.engine(pool_size=1, pool_timeout=5)
+    engine.execute("insert into item (name, price) values ('before', 1), ('after', 2)")
+    at = 1
+    while True:
+        injector = Injector(at)
+        try:
+            with injector, engine.begin() as session:
+                work(session)
+                raise Rollback
+        except Interrupt:
+            pass
+        gc.collect(0)
+        with engine.begin() as session:
+            assert session.scalars("select name from item order by id") == ["before", "after"], injector.where
+            work(session)
+            assert session.scalar("select count(*) from item") >= 2
+            raise Rollback
+        if injector.count < at:
+            break
+        at += stride
+    assert at > 100
+
+
+def test_an_interrupt_in_a_generator(db: Database) -> None:
+    """Of any kind: the call keeps nothing."""
+
+    def rows() -> Any:
+        yield ("a", 1)
+        raise Interrupt
+
+    with db.main.begin() as session:
+        session.execute("insert into item (name, price) values ('x', 1)")
+        with pytest.raises(Interrupt):
+            session.copy_in("item", rows(), ("name", "price"))
+        assert session.scalars("select name from item") == ["x"]
 
 
 # -- entities

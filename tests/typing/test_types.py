@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, assert_type
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple, TypedDict, assert_type
 
 from sessionkit import Engine, Registry, Result, Row, Session, Transaction, create_engine, entity
+from sessionkit.session.stream import Stream
 
 
 @entity("item", key="id")
@@ -16,6 +19,25 @@ class Item:
     name: str
     price: float
     id: int | None = None
+
+
+class Pair(NamedTuple):
+    """A row."""
+
+    name: str
+    n: int
+
+
+class Plain(TypedDict):
+    """A row as a dict."""
+
+    n: int
+
+
+class Kind(Enum):
+    """A column's value."""
+
+    A = "a"
 
 
 def test_what_is_inferred() -> None:
@@ -36,6 +58,19 @@ def test_what_is_inferred() -> None:
         assert_type(session.execute("select 1 as a").all(), list[Row])
         assert_type(session.scalar("select 1"), Any)
         assert_type(session.execute("select 1 as a").one().a, Any)
+        assert_type(session.query(Pair, "select 'a' as name, 1 as n").one(), Pair)
+        assert_type(session.query(Decimal, "select '1.5'").one(), Decimal)
+        assert_type(session.query(int, "select 1").all(), list[int])
+        assert_type(session.query(Plain, "select 1 as n").one(), Plain)
+        assert_type(session.query(Kind, "select 'a'").first(), Kind | None)
+        with session.stream("select 1 as a") as rows:
+            assert_type(rows, Stream[Row])
+            assert_type(list(rows), list[Row])
+        with session.stream("select * from item", into=Item) as items:
+            assert_type(list(items), list[Item])
+        assert_type(session.copy_in("item", [{"name": "x", "price": 1.0}]), int)
+        assert_type(session.insert_all([Item("a", 1.0)]), list[Item])
+        assert_type(session.upsert(Item("b", 1.0, 7)), Item)
         with session.begin() as tx:
             assert_type(tx, Transaction)
     assert_type(engine.run(lambda session: 5), int)
