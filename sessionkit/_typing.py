@@ -38,7 +38,7 @@ class DBAPIConnection(Protocol):
 
 
 class Diagnoser(Protocol):
-    """Whoever can say what a driver's exception means: a driver."""
+    """An object that can say what a driver's exception means: a driver."""
 
     def diagnose(self, exc: BaseException) -> Any: ...
 
@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     SQL = str | Template
     """What a statement is given as."""
     Holder = tuple[int, CodeType | None, int]
-    """Who holds a lease: the `id()` of whoever is to give it back, and where that was made (code, instruction)."""
+    """Who holds a lease: the `id()` of the session, and where the session was made (code, instruction)."""
     Modes = tuple[str | None, bool | None, float | None]
     """How a transaction is to be: isolation level, read_only, statement_timeout in seconds; None where nothing was said."""
     Parameters = Mapping[str, Any] | Sequence[Any] | object | None

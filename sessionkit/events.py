@@ -1,4 +1,4 @@
-"""Records of what happened, and who is told of them."""
+"""Records of what happened, and the functions that are called with them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Event = StatementEvent | TransactionEvent | ConnectionEvent
 
 
 class Listeners:
-    """Those who are told of events (`told`): called in turn, outside every lock, their errors logged and not raised."""
+    """The functions that are called with each event (`told`), in turn, outside every lock; their errors are only logged."""
 
     __slots__ = ("told",)
 

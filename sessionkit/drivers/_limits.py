@@ -104,7 +104,7 @@ def cancel(conn: Any) -> None:
     try:
         if hasattr(conn, "cancel_safe") and psycopg.capabilities.has_cancel_safe():
             conn.cancel_safe(timeout=CANCELLING)
-    except psycopg.Error:  # a frozen server cannot be told either
+    except psycopg.Error:  # a frozen server does not take this either
         pass
 
 

@@ -200,7 +200,7 @@ class ValueRules:
     utc_adapters: ClassVar[Mapping[Any, Any]] = {"datetime.datetime": aware}
     """What replaces some of them with `utc=True`."""
     utc_words: ClassVar[str] = ""
-    """What a connection is told with `utc=True`."""
+    """The SQL that each new connection runs with `utc=True`."""
     column_types: ClassVar[Mapping[Any, str]] = {}
     """From what the description says of a column's type to the name of the Python type that surely comes (`JSON`: parsed JSON)."""
 
@@ -215,7 +215,7 @@ class ValueRules:
 
 
 PARSED = "JSON"
-"""In `column_types`: what comes is no text, but what the JSON stands for."""
+"""In `column_types`: the driver brings the parsed JSON, not its text."""
 
 POSTGRESQL_TYPES = {  # pg_type.dat
     16: "bool", 17: "bytes", 20: "int", 21: "int", 23: "int", 26: "int", 25: "str", 1042: "str", 1043: "str", 700: "float",

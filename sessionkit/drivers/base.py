@@ -241,7 +241,7 @@ class Driver(Standins, ValueRules, BulkRows):
 
     def fetch_many(self, conn: Any, sql: str, rows: list[Any]) -> tuple[Any, Any, int, int | None]:
         """
-        Run one statement for each row of parameters; what comes back is as with `fetch`, the rowcount of all together.
+        Run one statement for each row of parameters; the result is as with `fetch`, the rowcount that of all together.
 
         The rows are None each when the statement has no placeholder.
         """

@@ -139,7 +139,7 @@ class PyMySQL(Packed, Driver):
         """
         COM_RESET_CONNECTION, the default database, and what PyMySQL sets on a new connection, sent together: one round trip.
 
-        Where the server had been given no default database, it cannot be told to forget one.
+        Where the server had been given no default database, there is no command to forget one.
         """
         if not conn.db:
             return False

@@ -251,7 +251,7 @@ class SQLite(InTurn, Driver):
         self._run(conn, "COMMIT")
 
     def begin_visibly(self, conn: Any) -> bool:
-        """BEGIN is a word of its own here; whoever has the connection itself gets SQLite's own waiting."""
+        """BEGIN was sent already. On the connection itself SQLite's own waiting for locks holds."""
         conn.execute(f"PRAGMA busy_timeout = {round(seconds(conn) * 1000)}")
         return True
 

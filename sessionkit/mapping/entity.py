@@ -303,7 +303,7 @@ def quoted(name: str, quote: str) -> str:
     Return a name for SQL: lower-case parts quoted, so that a reserved word is no trouble; others as written.
 
     A quoted lower-case name means what an unquoted one means on SQLite, PostgreSQL and MySQL alike; upper
-    case does not, so whoever needs it writes the quotes.
+    case does not, so write the quotes where you need it.
     """
     return ".".join(
         f"{quote}{part}{quote}" if part[0] not in '"`' and part == part.lower() else part for part in _parts(name)

@@ -198,7 +198,7 @@ class Objects:
 
     def _no_key(self, entity: Entity) -> InvalidRequestError:
         return InvalidRequestError(
-            f"the row was inserted into {entity.table}, but this database told no generated key; "
+            f"the row was inserted into {entity.table}, but the database did not return its generated key; "
             f"set {', '.join(entity.key)} before inserting"
         )
 

@@ -136,7 +136,7 @@ class Keeper:
 
 
 def _copied(exc: Exception) -> Exception:
-    """Return an error without its traceback, which would keep the frames of whoever tried, and grow with each raise."""
+    """Return an error without its traceback, which would keep the frames of the code that tried, and grow with each raise."""
     from copy import copy
 
     return copy(exc)

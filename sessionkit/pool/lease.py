@@ -1,4 +1,4 @@
-"""Places: in the pool, which are the leases of those who borrowed them; in its queue; and what can be told of each."""
+"""Places: in the pool, which are the leases of those who borrowed them; in its queue; and the text that describes each."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _ROOT = __name__.partition(".")[0]
 OURS = frozenset([_ROOT, *(f"{_ROOT}.{room}" for room in ("session", "retry", "pool", "sql", "mapping", "drivers"))])
 """The packages whose code is never the borrower."""
 NOBODY: Holder = (0, None, 0)
-"""Whoever borrows without saying who it is."""
+"""The holder of a lease that was borrowed without naming one."""
 EMPTY = -1
 """The generation of a slot without a connection, which no pool ever has: so that one look tells both."""
 
 
 class Slot:
     """
-    A place in the pool, and the lease of whoever borrowed it.
+    A place in the pool, and the lease of its borrower.
 
     `conn` is the connection, or None when there is none (any more). `statement` is the borrower's last SQL and
-    `in_transaction` whether it has begun: notes that it keeps for whoever must wait. `is_marked` and `is_raw` it sets
+    `in_transaction` whether it has begun: which the text for a caller that waits in vain shows. `is_marked` and `is_raw` it sets
     when the next borrower must not get the connection as it is.
     """
 

@@ -60,7 +60,7 @@ class Line(Exchange):
         return slot
 
     def give(self, slot: Slot) -> None:
-        """Give the turn on to whoever waits; a parent process's, or one that was made anew, is dropped."""
+        """Give the turn to the next in line; one of a parent process, or one that was replaced, is dropped."""
         if slot.pool is not self or slot.holder is None:
             return
         slot.holder = None

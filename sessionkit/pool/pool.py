@@ -38,7 +38,7 @@ class Pool(Exchange):
     `recycle` and `idle` are the seconds after which a connection is too old, or has idled too long (None: never).
     `is_outage(exc)` tells whether a failed connect may succeed a little later: then attempts are spaced out, for all
     callers together, and once the pool has been connected they go on until the caller's timeout. `is_known(exc)` tells whether
-    what came out of cleaning is the connection's failure, which is logged; a signal handler's exception is not, and comes out.
+    an error of cleaning is the connection's failure, which is logged; a signal handler's exception is raised.
     A lease held for longer than `hold_warning` seconds is logged, once.
     """
 

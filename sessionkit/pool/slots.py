@@ -2,7 +2,7 @@
 
 The state is a deque of slots, and a slot is the lease. There is no count of open connections that an exception
 could split from the truth. A slot is always held by exactly one of: the idle deque, a waiter, a frame, a borrower.
-Whoever loses the last reference to one gives its place back: a weak reference's callback, which is a C method, tells
+When the last reference to one is gone, its place is given back: a weak reference's callback, which is a C method, tells
 the exchange, and the next call that needs a place makes an empty slot for it.
 
 There is no lock but each waiter's own, and one that is only tried. Waiter and returner settle who decides about a

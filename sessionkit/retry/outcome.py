@@ -19,7 +19,7 @@ _SELECT = "SELECT fence FROM sessionkit_marker WHERE token = :token"
 
 
 class Beginner(Protocol):
-    """Whoever begins a transaction in a fresh session, and knows the default database."""
+    """An object that begins a transaction in a fresh session, and knows the default database: an engine or a registry."""
 
     def begin(self) -> Any: ...
     def resolve(self, name: str | None) -> Any: ...

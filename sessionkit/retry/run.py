@@ -22,7 +22,7 @@ Resolve = Literal["xid", "marker", True, False, None]
 
 
 class Runner:
-    """Whoever makes sessions with a transaction in one block (an engine, a registry), and runs functions in them."""
+    """Runs functions in a session with a transaction: the base of Engine and Registry."""
 
     if TYPE_CHECKING:
 
@@ -96,7 +96,7 @@ def _run(
     options: dict[str, Any],
 ) -> T:  # fmt: skip
     """
-    Run `fn(session, *args)` in a block, again and again as the policy says; the last error comes out with a note.
+    Run `fn(session, *args)` in a block, again and again as the policy says; the last error is raised, with a note.
 
     Raises:
         InvalidRequestError: a transaction is open in this context.
@@ -145,7 +145,7 @@ FINDING = 10
 
 
 def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
-    """Return whether the commit happened; where nobody can tell in time, the unknown one comes out."""
+    """Return whether the commit happened; where nobody can tell in time, `unknown` is raised."""
     started, attempt, failed = policy.clock(), 0, unknown
     try:
         while True:

@@ -1,4 +1,4 @@
-"""What comes out when several things fail: the user's exception, with the failures of cleaning up as notes on it."""
+"""Which exception is raised when several things fail: the user's, with the failures of cleaning up as notes on it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _contests = allocate_lock()
 _LONG = 1.0
-"""Seconds after which whoever contests takes the lock above for lost: what is done under it takes microseconds."""
+"""Seconds after which a caller takes the lock above for lost: what is done under it takes microseconds."""
 
 
 class Call(list[int]):
@@ -69,7 +69,7 @@ class Guard(dict[int, list[int]]):
         lock, has_lock = _contests, False
         try:
             has_lock = lock.acquire(timeout=_LONG)
-            if not has_lock:  # whoever had it was interrupted
+            if not has_lock:  # its holder was interrupted
                 _contests = allocate_lock()
             owner = self._settle(mark)
         finally:

@@ -298,7 +298,7 @@ class Hold:
             self.turn = line.take(self.holder, self.source.patience)
 
     def give_turn(self) -> None:
-        """Give the turn on to whoever waits."""
+        """Give the turn to the next writer in line."""
         turn, self.turn = self.turn, None
         self.source.line.give(turn)
 

@@ -224,7 +224,7 @@ class Session(Bulk):
             kept: tuple[str, ...] = ()
             try:
                 kept = self._way_out(final=True, because=exc)
-            except Exception as failed:  # of a hook: the exception in flight is the one that comes out
+            except Exception as failed:  # of a hook: the exception in flight is the one that is raised
                 if exc is None:
                     raise
                 note(exc, failed)

@@ -143,7 +143,7 @@ class Statements:
         if identity is not None and not (for_update or bind or self._guard) and (self._autobegin or self._stack.levels):
             try:
                 held: T | None = identity.lone[cls][key]
-            except (KeyError, TypeError):  # not held, or a key that cannot be: told below
+            except (KeyError, TypeError):  # not held, or no key at all: an error is raised below
                 pass
             else:
                 return held

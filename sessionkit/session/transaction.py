@@ -172,7 +172,7 @@ class Stack:
             self._note(exc, failed)
 
     def _note(self, exc: BaseException, failed: Exception) -> None:
-        """Let what failed in cleaning up become a note on `exc`, unless it is an interruption, which comes out."""
+        """Let what failed in cleaning up become a note on `exc`, unless it is an interruption, which is raised."""
         if id(failed) == self.struck:
             raise failed
         note(exc, failed)

@@ -1,4 +1,4 @@
-"""A scanner for SQL, told the lexical rules of a server as a value: strings, quoted names, comments, placeholders.
+"""A scanner for SQL by the lexical rules of a server: strings, quoted names, comments, placeholders.
 
 It looks at one token at a time, so that what stands in a literal reaches the server byte for byte.
 """

@@ -1,4 +1,4 @@
-"""What statements do besides reading and writing, told by their words: end a transaction, commit it, leave something behind."""
+"""What a statement does besides reading and writing, by its words: ends a transaction, commits it, leaves something behind."""
 
 from __future__ import annotations
 

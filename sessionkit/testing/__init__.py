@@ -17,7 +17,7 @@ __all__ = ["DriverContract", "FakeConnection", "FakeDriver", "FakeError", "fake_
 
 @contextmanager
 def no_retries() -> Iterator[None]:
-    """Let `run` try once only, in this context: what fails in a test comes out at once."""
+    """Let `run` try once only, in this context: what fails in a test is raised at once."""
     token = active.set(False)
     try:
         yield
