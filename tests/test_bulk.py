@@ -436,6 +436,33 @@ def test_an_interrupt_in_a_generator(db: Database) -> None:
         assert session.scalars("select name from item") == ["x"]
 
 
+@pytest.mark.parametrize("how", ["rollback", "commit", "close"])
+@pytest.mark.parametrize("work", [copies, copies_over, inserts_all])
+def test_what_begins_a_transaction_does_not_end_it(db: Database, work: Any, how: str) -> None:
+    """As the first call of a session: the program commits, or not."""
+    session = db.main.session()
+    work(session)
+    assert session.in_transaction()
+    assert db.names() == []
+    if how == "close":
+        with pytest.warns(sessionkit.UncommittedWorkWarning):
+            session.close()
+    else:
+        getattr(session, how)()
+    assert bool(db.names()) == (how == "commit")
+    session.close()
+
+
+def test_nothing_begins_by_itself_where_that_is_switched_off(db: Database) -> None:
+    """As with execute."""
+    with db.main.session(autobegin=False) as session:
+        with pytest.raises(InvalidRequestError, match="autobegin=False"):
+            session.copy_in("item", ROWS, ("name", "price"))
+        with pytest.raises(InvalidRequestError, match="autobegin=False"):
+            session.insert_all([Item("x", 1)])
+    assert db.names() == []
+
+
 # -- entities
 
 
@@ -489,6 +516,32 @@ def test_upsert(db: Database) -> None:
         session.upsert(Tag(made.id, "x"))
         session.upsert(Tag(made.id, "x"))
         assert session.scalar("select count(*) from tag") == 1
+
+
+def test_upsert_of_a_row_that_has_another_key(db: Database) -> None:
+    """The object gets the key of the row that it overwrote."""
+    with db.main.begin() as session:
+        there = session.insert(Item("a", 1))
+        other = session.upsert(Item("a", 5, id=9000), on="name")
+        assert other.id == there.id
+        assert session.get(Item, there.id) is other
+        assert session.get(Item, 9000) is None
+        assert session.execute("select id, name, price from item").tuples() == [(there.id, "a", 5)]
+
+
+def test_listeners_hear_of_streams_and_copies(db: Database) -> None:
+    """As of every statement."""
+    heard: list[str] = []
+    db.main.listen(lambda event: heard.append(str(getattr(event, "statement", "")).split(" ")[0].lower()))
+    with db.main.begin() as session:
+        session.copy_in("item", ROWS, ("name", "price"))
+        with session.stream(ALL) as rows:
+            list(rows)
+        session.insert_all([Item("x", 1)])
+        with pytest.raises(UniqueViolation):
+            session.copy_in("item", [("x", 1)], ("name", "price"))
+    assert heard.count("insert") == 3
+    assert heard.count("select") == 1
 
 
 def test_what_upsert_refuses(sqlite: Database) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError, shorten
 from .entity import declared, is_name, quoted, unquoted
+from .values import BadValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,11 +128,11 @@ def adapted(values: Values, batch: list[tuple[Any, ...]], done: int, statement: 
         try:
             columns.append(values.column(column))
             is_same = is_same and columns[-1] is column
-        except ValueError as exc:
+        except BadValue as exc:
             for number, value in enumerate(column, done):
                 try:
                     values.one(value)
-                except ValueError as found:
+                except BadValue as found:
                     text = f'row {number} (counted from 0): {found}; in "{shorten(statement)}"'
                     raise DataError(text, statement=statement, orig=exc) from None
             raise

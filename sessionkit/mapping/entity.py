@@ -201,6 +201,13 @@ class Entity:
 
         return self._text("upsert", quote, (f"{by_key} {with_key}", *on, "of", *names), build)
 
+    def key_by(self, quote: str, on: Sequence[str]) -> str:
+        """Return the SELECT of the key of the row with the values of the fields `on`."""
+        return self._text("key", quote, tuple(on), lambda: (
+            f"SELECT {self._list(quote, self.key)} FROM {quoted(self.table, quote)} WHERE "
+            + " AND ".join(f"{self._column(quote, name)} = :v{self.fields.index(name)}" for name in on)
+        ))  # fmt: skip
+
     def update(self, quote: str, names: Sequence[str]) -> str:
         """Return the UPDATE of the fields `names` of one row by its key, and by its version if it has one."""
         return self._text("update", quote, tuple(names), lambda: (

@@ -176,6 +176,12 @@ class Objects:
         if blank:
             key = self._generated(entity, result, bool(driver.returning), len(blank))
             self._fill(source, entity, obj, blank, key)
+        elif set(on) != set(entity.key):  # the row that is there may have another key
+            found = self._run(
+                source, entity.key_by(driver.identifier_quote, on), entity.field_parameters(obj, on)
+            ).raw()
+            if found:
+                self._fill(source, entity, obj, entity.key, found[0])
         store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
         return obj
 

@@ -33,13 +33,13 @@ def maker(target: Any, columns: Sequence[str], types: Types, values: Values) -> 
     Raises:
         ArgumentError: `target` cannot be called, or a class needs columns that are not there.
     """
+    if not isinstance(target, type):  # a function: nothing is to be found out
+        return _made(target, columns, types, values)
     key = (target, tuple(columns), types)
     try:
         return values.plans[key]  # type: ignore[no-any-return]
     except KeyError:
         pass
-    except TypeError:  # a callable that is not hashable
-        return _made(target, columns, types, values)
     if len(values.plans) >= _KEPT:
         values.plans.clear()
     made = values.plans[key] = _made(target, columns, types, values)

@@ -163,6 +163,8 @@ class Values:
 
     def _numpy(self, value: Any) -> Any:
         """numpy's scalars by their own `item()`; it is not imported here."""
+        if getattr(value, "ndim", 0):
+            raise BadValue("a numpy array is no value of a database; give value.tolist()")
         made = value.item()
         if type(made) is type(value) or (
             getattr(value, "dtype", None) is not None and value.dtype.kind in "mM" and type(made) is int

@@ -128,9 +128,9 @@ class Bulk(Statements):
         conflict = Conflict(on_conflict, key)
         source = self._source(bind)
         batches = Batches(rows, columns, _BATCH)
+        with self._guard():
+            self._ensure_begun()  # or begin_nested() would be the outer block, and commit
         if batches.is_empty:
-            with self._guard():
-                self._ensure_begun()
             return 0
         driver = source.driver
         quote = driver.identifier_quote
@@ -152,10 +152,9 @@ class Bulk(Statements):
         names = ", ".join(column_name(name, quote) for name in columns)
         target, numbered = quoted(table, quote), quoted("sessionkit_row", quote)
         scratch = quoted("sessionkit_copy", quote)
-        self.execute(
-            f"CREATE TEMPORARY TABLE {scratch} AS SELECT {names}, CAST(0 AS bigint) AS {numbered} FROM {target} WITH NO DATA",
-            bind=source.name or None,
-        )
+        like = f"SELECT {names}, CAST(0 AS bigint) AS {numbered} FROM {target}"
+        with self._guard():
+            self._run(source, f"CREATE TEMPORARY TABLE {scratch} AS {like} WITH NO DATA", None)
         insert = insert_into("sessionkit_copy", [*columns, "sessionkit_row"], len(columns) + 1, quote)
         words = source.driver.copy_words(scratch, f" ({names}, {numbered})")
         for batch in batches:
@@ -201,6 +200,8 @@ class Bulk(Statements):
         inserted = list(objects)
         for obj in inserted:
             entity_of(type(obj))
+        with self._guard():
+            self._ensure_begun()
         with self.begin_nested():
             for group in alike(inserted):
                 source = self._source(bind, type(group[0]))

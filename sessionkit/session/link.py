@@ -128,7 +128,8 @@ class Link(Ending):
 
         `parameters` are the values that an error's text must not show; `make` makes the cursor, of the driver and its connection.
         """
-        driver, conn = self.source.driver, self.conn()
+        driver, conn, told = self.source.driver, self.conn(), self.source.listeners.told
+        started = self.source.clock() if told else 0.0
         self.doubt = True
         try:
             if self.limit is not None:
@@ -142,10 +143,12 @@ class Link(Ending):
         except Exception as exc:
             if is_interruption(exc, driver):
                 raise
-            raise self._failed(exc, statement.sql, statement.is_opaque, parameters)
+            raise self._failed_and_told(exc, statement, parameters, started)
         self.doubt = False
         if statement.writes and statement not in self.written:
             self.remember(statement)
+        if told:
+            self._tell(statement, started, int(cursor.rowcount), None)
         return cursor
 
     def fetch(self, cursor: Any, size: int, sql: str) -> list[Any]:
