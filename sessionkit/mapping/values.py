@@ -1,11 +1,10 @@
-"""Values on their way: what a program gives, as the driver takes it; what the driver brings, as a class wants it."""
+"""Values on their way in: what a program gives, as the driver takes it."""
 
 from __future__ import annotations
 
 from operator import countOf
 
 from ..errors import ArgumentError, DataError, shorten
-from .json import Json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     """Makes a value for the driver out of the program's."""
     Own = Mapping[type, tuple[Way, Way]]
     """A program's own types: how each goes to the database, and how it comes back."""
-
-_BUILTIN = ("bool", "int", "str", "bytes", "NoneType", "float")
 
 
 class BadValue(ValueError):
@@ -201,6 +198,3 @@ def _checked(own: Any) -> Own:
             "values= is a mapping from a type to two functions: values={Money: (to_database, from_database)}"
         ) from None
     return own  # type: ignore[no-any-return]
-
-
-__all__ = ["BadValue", "Json", "Values", "items"]
