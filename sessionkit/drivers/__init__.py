@@ -35,14 +35,15 @@ def for_scheme(scheme: str, driver: str | None = None) -> Driver:
     Raises:
         ArgumentError: no driver serves the scheme, or not by that name; the text lists what there is.
     """
-    for found in known().values():
-        if scheme in found.schemes:
-            if driver is None or driver in found.spellings:
-                return found
-            raise ArgumentError(
-                f"no driver {driver!r} for {scheme}: sessionkit uses {found.name} there; "
-                f"write {scheme}:// or pass driver= for another DB-API module"
-            )
+    serving = [found for found in known().values() if scheme in found.schemes]
+    for found in serving:
+        if found.is_default if driver is None else driver in found.spellings:
+            return found
+    if serving:
+        raise ArgumentError(
+            f"no driver {driver!r} for {scheme}: sessionkit uses {' or '.join(found.name for found in serving)} there; "
+            f"write {scheme}:// or pass driver= for another DB-API module"
+        )
     schemes = ", ".join(sorted(name for found in known().values() for name in found.schemes))
     raise ArgumentError(f"no driver for {scheme}:// URLs (known: {schemes}); pass driver= for another DB-API module")
 

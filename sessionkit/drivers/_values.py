@@ -174,6 +174,13 @@ POSTGRESQL: dict[Any, Any] = {
     "pathlib.PurePath": path,
     **_SETS,
 }
+PG8000: dict[Any, Any] = {
+    **POSTGRESQL,
+    "builtins.dict": json,
+    _JSON: json,
+    "builtins.bytearray": bytes,
+    "builtins.memoryview": bytes,
+}
 MYSQL: dict[Any, Any] = {
     "builtins.float": finite,
     "builtins.bytearray": bytes,

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ..url import URL
 
 __all__ = [
-    "ACTIVE", "BROKEN", "CONNECTING", "GRACE", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD",
-    "Driver"
+    "ACTIVE", "BROKEN", "CONNECTING", "GRACE", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD", "Driver"
 ]  # fmt: skip
+
 
 GRACE = 0.2
 """Seconds that a client waits beyond the server's own limit, so that the server's better answer comes first."""
@@ -70,9 +70,9 @@ class Driver(Standins, ValueRules, BulkRows):
     """Whether a rollback may leave something (tables without transactions), and IDLE does not say that nothing was written."""
     may_commit_implicitly: ClassVar[bool] = True
     """Whether a statement that commits by itself may run where nothing was written before it."""
+    is_default: ClassVar[bool] = True  # whether a URL with one of `schemes` means this driver without a name after `+`
     spellings: ClassVar[tuple[str, ...]] = ()
     """The names after `scheme+` that mean this driver."""
-
     transaction_id: ClassVar[str | None] = None
     """SQL for the open transaction's number as text, where the server can tell later what became of it."""
     transaction_fate: ClassVar[str] = ""
