@@ -62,6 +62,11 @@ def test_which_driver_a_url_means(postgres: Database) -> None:
     assert create_engine("postgresql+pg8000://u@h/d").driver.name == "pg8000"
     with pytest.raises(ArgumentError, match="sessionkit uses pg8000 or psycopg there"):
         create_engine("postgresql+asyncpg://u@h/d")
+    for url in ("mssql+pyodbc://u@h/d", "oracle+oracledb://u@h/d"):
+        with pytest.raises(
+            ArgumentError, match=r"no driver for \w+:// URLs .*write a Driver, of thirty lines \(docs/drivers\.md\)"
+        ):
+            create_engine(url)
 
 
 @pytest.mark.parametrize("name", VALUES)

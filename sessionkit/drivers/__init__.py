@@ -42,10 +42,13 @@ def for_scheme(scheme: str, driver: str | None = None) -> Driver:
     if serving:
         raise ArgumentError(
             f"no driver {driver!r} for {scheme}: sessionkit uses {' or '.join(found.name for found in serving)} there; "
-            f"write {scheme}:// or pass driver= for another DB-API module"
+            f"write {scheme}:// or pass driver= for another DB-API module (docs/drivers.md)"
         )
     schemes = ", ".join(sorted(name for found in known().values() for name in found.schemes))
-    raise ArgumentError(f"no driver for {scheme}:// URLs (known: {schemes}); pass driver= for another DB-API module")
+    raise ArgumentError(
+        f"no driver for {scheme}:// URLs (known: {schemes}); for another DB-API module write a Driver, of thirty lines "
+        f"(docs/drivers.md), and pass it: create_engine(url, driver=…)"
+    )
 
 
 def by_name(name: str) -> Driver:
