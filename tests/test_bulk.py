@@ -282,6 +282,8 @@ def test_a_bad_row_is_named_and_nothing_is_kept(db: Database, many: bool, monkey
             session.copy_in("item", [*ROWS[:40], ("x",)], ("name", "price"))
         with pytest.raises(ArgumentError, match=r"row 2 \(counted from 0\) has no name, price"):
             session.copy_in("item", [{"name": "a", "price": 1}, {"name": "b", "price": 1}, {"name": "c"}])
+        with pytest.raises(ArgumentError, match=r"row 1 \(counted from 0\) has 3 values, and the first has 2"):
+            session.copy_in("item", [{"name": "a", "price": 1}, {"name": "b", "price": 1, "id": 7}])
         assert session.copy_in("item", ROWS, ("name", "price")) == 50
     assert len(db.names()) == 51
 
@@ -351,6 +353,7 @@ def test_a_column_that_is_the_whole_key(db: Database) -> None:
     ("arguments", "said"),
     [
         ({"rows": 5}, "rows are an iterable of sequences"),
+        ({"rows": [(1,)], "table": "item; drop table item"}, "a table is a name"),
         ({"rows": "text"}, "rows are an iterable of sequences"),
         ({"rows": [5]}, "a row is a sequence, a mapping or a dataclass; the first is int"),
         ({"rows": [("a",)], "columns": ("name", "price")}, "row 0 .* has 1 values for 2 columns: name, price"),
@@ -367,7 +370,7 @@ def test_a_column_that_is_the_whole_key(db: Database) -> None:
 def test_what_copy_in_refuses(sqlite: Database, arguments: dict[str, Any], said: str) -> None:
     """Before anything is sent."""
     with sqlite.main.begin() as session, pytest.raises(ArgumentError, match=said):
-        session.copy_in("item", **arguments)
+        session.copy_in(**{"table": "item", **arguments})
 
 
 def copies(session: Session) -> None:

@@ -43,13 +43,19 @@ class Batches:
         self.is_empty = not first
         self._rows = chain(first, self._rows)
         self.columns, self._read, self.width = _form(first[0], columns) if first else (columns, None, 0)
+        self._is_whole = (
+            columns is None and bool(first) and hasattr(first[0], "keys")
+        )  # no key of a mapping may get lost
         self.done = 0
         """Rows of the batches before this one."""
 
     def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
         while batch := list(islice(self._rows, self._size)):
             if self._read is not None:
-                batch = self._through(self._read, batch)
+                read = self._through(self._read, batch)
+                if self._is_whole and set(map(len, batch)) != {self.width}:
+                    self._wrong(batch)
+                batch = read
             elif set(map(len, batch)) != {self.width}:
                 self._wrong(batch)
             yield batch
@@ -190,6 +196,13 @@ def column_name(name: str, quote: str) -> str:
     if len(name) > 1 and name[0] == name[-1] == quote:
         return name
     return f"{quote}{name.replace(quote, quote * 2)}{quote}"
+
+
+def checked_table(name: str) -> str:
+    """Return a table's name, `schema.table` too; ArgumentError when it is none."""
+    if not isinstance(name, str) or not is_name(name):
+        raise ArgumentError(f"a table is a name (letters, digits, _, a dot, quoted otherwise), got {name!r}")
+    return name
 
 
 def insert_into(table: str, columns: Sequence[str] | None, width: int, quote: str, rows: int = 1) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import Error
-from ..mapping.copying import Batches, Conflict, adapted, column_name, insert_into
+from ..mapping.copying import Batches, Conflict, adapted, checked_table, column_name, insert_into
 from ..mapping.entity import entity_of, quoted
 from ..mapping.objects import alike
 from ..mapping.rows import row_class
@@ -134,7 +134,7 @@ class Bulk(Statements):
             return 0
         driver = source.driver
         quote = driver.identifier_quote
-        insert = insert_into(table, batches.columns, batches.width, quote)
+        insert = insert_into(checked_table(table), batches.columns, batches.width, quote)
         clause = conflict.clause(batches.columns, quote, driver.upserts == "ON CONFLICT")
         with self.begin_nested():
             if driver.copies and clause:
