@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from decimal import Decimal
@@ -86,6 +87,13 @@ def test_a_value(engine: Engine, name: str) -> None:
             assert name in ("a text with NUL", "a tuple", "a path", "a set")
             return
         assert is_same(expected(name), session.query(cls, "select * from pg8000_thing").one().v)
+
+
+def test_a_value_of_no_known_type(engine: Engine) -> None:
+    """pg8000 would write it as text."""
+    with pytest.raises(DataError, match="pg8000 has no form for a value of type object"):
+        engine.execute("select ?", (object(),))
+    assert engine.execute("select cast(? as text)", (ipaddress.ip_address("10.0.0.1"),)).scalar() == "10.0.0.1"
 
 
 def test_errors(engine: Engine) -> None:

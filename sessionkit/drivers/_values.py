@@ -38,6 +38,13 @@ def a_set(value: Any) -> Any:
     raise BadValue("a set is no value of a database; give sorted(value), or :*name where a list for IN (…) is meant")
 
 
+def unknown(value: Any) -> Any:
+    """pg8000 would write its str()."""
+    raise BadValue(
+        f"pg8000 has no form for a value of type {type(value).__name__}; values= says how such values travel"
+    )
+
+
 def not_a_tuple(value: Any) -> Any:
     """psycopg would write it as a composite."""
     raise BadValue("a tuple is no value of PostgreSQL; give a list for an array, or Json(value)")
@@ -148,6 +155,7 @@ def _as_it_is(text: Any) -> Any:
 _JSON = "sessionkit.mapping.json.Json"
 UTC_SQLITE = {"datetime.datetime": aware_text}
 UTC_MYSQL = {"datetime.datetime": mysql_moment}
+_PATHS = {"pathlib.PurePath": path, "pathlib._local.PurePath": path}  # the latter on Python 3.13
 _SETS = {"builtins.set": a_set, "builtins.frozenset": a_set}
 
 SQLITE: dict[Any, Any] = {
@@ -162,7 +170,7 @@ SQLITE: dict[Any, Any] = {
     "builtins.list": json,
     "builtins.tuple": json,
     _JSON: json,
-    "pathlib.PurePath": path,
+    **_PATHS,
     **_SETS,
 }
 POSTGRESQL: dict[Any, Any] = {
@@ -171,15 +179,22 @@ POSTGRESQL: dict[Any, Any] = {
     "builtins.list": items,
     "builtins.tuple": not_a_tuple,
     _JSON: jsonb,
-    "pathlib.PurePath": path,
+    **_PATHS,
     **_SETS,
 }
+_TAKEN_BY_PG8000 = (
+    "builtins.bool", "builtins.int", "builtins.float", "builtins.str", "builtins.bytes", "builtins.NoneType", "decimal.Decimal",
+    "datetime.date", "datetime.time", "datetime.datetime", "datetime.timedelta", "uuid.UUID", "ipaddress._IPAddressBase",
+    "pg8000.types.PGInterval", "pg8000.types.Range",
+)  # fmt: skip
 PG8000: dict[Any, Any] = {
+    **dict.fromkeys(_TAKEN_BY_PG8000),
     **POSTGRESQL,
     "builtins.dict": json,
     _JSON: json,
     "builtins.bytearray": bytes,
     "builtins.memoryview": bytes,
+    "builtins.object": unknown,
 }
 MYSQL: dict[Any, Any] = {
     "builtins.float": finite,
@@ -194,7 +209,7 @@ MYSQL: dict[Any, Any] = {
     "builtins.list": json,
     "builtins.tuple": json,
     _JSON: json,
-    "pathlib.PurePath": path,
+    **_PATHS,
     **_SETS,
 }
 
