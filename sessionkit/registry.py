@@ -17,23 +17,26 @@ if TYPE_CHECKING:
     from ._typing import SQL, Parameters
     from .mapping.results import Result
     from .mapping.rows import Row
+    from .mapping.values import Own
 
 
 class Registry(Runner):
     """
     The databases of a program by name. Lives as long as the program; adding one does no I/O.
 
-    The default is the database called `default`, else the first one added.
+    The default is the database called `default`, else the first one added. `values` says how the program's own types travel to and
+    from each database that is added by its URL, as with `create_engine`.
     """
 
-    def __init__(self, mapping: Mapping[str, str | URL | Engine] | None = None) -> None:
+    def __init__(self, mapping: Mapping[str, str | URL | Engine] | None = None, *, values: Own | None = None) -> None:
+        self._values = values
         self._engines: dict[str, Engine] = {}
         self._added: dict[str, tuple[Engine, URL | Engine, dict[str, Any]]] = {}
         for name, url in (mapping or {}).items():
             self.add(name, url)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Registry:
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, values: Own | None = None) -> Registry:
         """
         Return a registry of `DATABASE_URL` (as `default`) and each `<NAME>_DATABASE_URL` (as `name`, in lower case).
 
@@ -44,7 +47,7 @@ class Registry(Runner):
             import os
 
             environ = os.environ
-        found = cls()
+        found = cls(values=values)
         for variable in sorted(environ, key=lambda key: (key != "DATABASE_URL", key)):
             if variable == "DATABASE_URL" or variable.endswith("_DATABASE_URL"):
                 name = variable.removesuffix("DATABASE_URL").rstrip("_").lower() or "default"
@@ -73,7 +76,8 @@ class Registry(Runner):
             )
         added = (url if isinstance(url, Engine) else URL.parse(url), options)
         if name not in self._engines:
-            engine = url if isinstance(url, Engine) else create_engine(url, **{"name": name, **options})
+            given = {"name": name, **({} if self._values is None else {"values": self._values}), **options}
+            engine = url if isinstance(url, Engine) else create_engine(url, **given)
             engine.name = engine.name or name
             self._added.setdefault(name, (engine, *added))  # of threads that add it at once, one does
             self._engines.setdefault(name, self._added[name][0])

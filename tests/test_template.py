@@ -131,6 +131,27 @@ def test_what_is_wrong_is_said(sqlite: Database, text: str, values: Any, paramet
         sqlite.main.execute(t(text, **values), parameters)
 
 
+def test_through_a_cursor(items: Database) -> None:
+    """Of the session, of its stand-in, of the DB-API module."""
+    from sessionkit import dbapi
+
+    evil = "a' or '1' = '1"
+    with items.main.begin() as session:
+        for cursor in (session.cursor(), session.connection().cursor()):
+            cursor.execute(
+                t("select name from item where price > {low} and name <> {evil} order by name", low=1, evil=evil)
+            )
+            assert [tuple(row) for row in cursor.fetchall()] == [("b",), ("c",)]
+            with pytest.raises(ArgumentError, match="so no parameters go with it"):
+                cursor.execute(t("select {x}", x=1), (2,))
+    conn = dbapi.connect(items.url)
+    with conn:
+        cursor = conn.cursor()
+        cursor.execute(t("select count(*) from item where name in ({names:*})", names=["a", "b", evil]))
+        assert cursor.fetchone()[0] == 2
+    conn.close()
+
+
 def test_where_a_template_does_not_go(sqlite: Database) -> None:
     """executemany brings rows of values; a script has none."""
     with sqlite.main.begin() as session:

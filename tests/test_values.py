@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessionkit import ArgumentError, DataError, Json, create_engine, entity
+from sessionkit import ArgumentError, DataError, Json, Registry, create_engine, entity
 
 if TYPE_CHECKING:
     from sessionkit import Engine
@@ -418,6 +418,18 @@ def test_values_are_two_functions() -> None:
     for wrong in ({Money: int}, {"Money": (int, Money)}, [Money], {Money: (1, 2)}):
         with pytest.raises(ArgumentError, match="values= is a mapping from a type to two functions"):
             create_engine("sqlite://", values=wrong)  # type: ignore[arg-type]
+
+
+def test_a_registry_knows_the_types_of_the_program() -> None:
+    """For each database that it is given by URL."""
+    with Registry({"a": "sqlite://"}, values=OWN) as registry:
+        registry.add("b", "sqlite://")
+        for name in ("a", "b"):
+            with registry.begin() as session:
+                assert session.execute("select ?", (Money(5),), bind=name).scalar() == 5
+                assert session.query(Money, "select 5", bind=name).one() == Money(5)
+    with Registry.from_env({"DATABASE_URL": "sqlite://"}, values=OWN) as found:
+        assert found.execute("select ?", (Money(5),)).scalar() == 5
 
 
 def test_a_type_of_the_program_in_json_and_below() -> None:

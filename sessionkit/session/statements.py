@@ -253,6 +253,8 @@ class Statements:
         ) -> tuple[Link, Any]:
             if callable(operation):  # the call of a procedure
                 operation = operation(source.driver)
+            if is_template(operation):
+                operation, parameters, run = self._template(source, operation, parameters)
             if not isinstance(operation, str):
                 link = self._link(source)
                 link.lend(2)
@@ -267,6 +269,17 @@ class Statements:
             return link, cursor
 
         return opened
+
+    def _template(self, source: Source, template: Any, given: Any) -> tuple[str, Any, Callable[[Any, Any], object]]:
+        """Return a template that was given to a cursor as the driver's SQL and parameters, and what runs them."""
+        sql, values = rendered(template, given, source.driver.identifier_quote)
+        compiled = source.compile(sql, values)
+        if compiled.is_unscanned:
+            compiled = self._link(source).scan(sql, values, 5)
+        text, bound = compiled.bind(values)
+        if bound is not None:
+            bound = source.values.adapt(bound, sql)
+        return text, bound, lambda driver, cursor: driver.execute(cursor, text, bound)
 
     @property
     def _identity(self) -> IdentityMap:
