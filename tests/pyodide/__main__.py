@@ -15,7 +15,7 @@ NEEDS = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis<6.100"]
 """Wheels without compiled parts."""
 FILES = ["template", "params", "url", "objects", "transaction", "bulk", "values"]
 # there are no other threads or processes in WebAssembly, no clock that interrupts, and no numpy here
-LEFT_OUT = "not postgres and not mariadb and not random and not table_of_values and not limit_holds"
+LEFT_OUT = "not postgres and not mariadb and not random and not table_of_values and not limit_holds and not bytecodes and not with_a_zone"
 
 
 def main() -> int:
