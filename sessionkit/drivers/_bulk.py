@@ -135,7 +135,7 @@ class ByCopy(BulkRows):
         """A cursor on the server, for what DECLARE takes."""
         if words[0] not in ("SELECT", "VALUES", "WITH", "TABLE"):
             return self.cursor(conn)
-        return conn.cursor(f"sessionkit_{next(_numbers)}", row_factory=_tuple_row())
+        return conn.cursor(f"sessionkit_{next(_numbers)}", row_factory=tuple_row())
 
     def copy_words(self, table: str, columns: str) -> str:
         """COPY."""
@@ -198,10 +198,11 @@ def _copied_line(context: str) -> int | None:
 
 
 @cache
-def _tuple_row() -> Any:
-    from psycopg.rows import tuple_row
+def tuple_row() -> Any:
+    """Return psycopg's row factory for tuples."""
+    from psycopg import rows
 
-    return tuple_row
+    return rows.tuple_row
 
 
 @cache

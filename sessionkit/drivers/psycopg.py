@@ -11,7 +11,7 @@ from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ..url import host_port
-from ._bulk import ByCopy
+from ._bulk import ByCopy, tuple_row
 from ._limits import Waiting, cancel
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
@@ -135,11 +135,11 @@ class Psycopg(ByCopy, Driver):
 
     def cursor(self, conn: Any) -> Any:
         """Return a client cursor that yields tuples, whatever the connection's factories."""
-        return conn.cursor(row_factory=_tuple_row())
+        return conn.cursor(row_factory=tuple_row())
 
     def client_cursor(self, conn: Any, arguments: Any, options: Any, row_factory: Any) -> Any:
         """A cursor with the options of psycopg's own; tuples where no row_factory is asked for."""
-        return conn.cursor(*arguments, **{"row_factory": row_factory or _tuple_row(), **options})
+        return conn.cursor(*arguments, **{"row_factory": row_factory or tuple_row(), **options})
 
     def call(self, procedure: str, marks: str) -> str:
         """A function's rows, as with psycopg2."""
@@ -147,7 +147,7 @@ class Psycopg(ByCopy, Driver):
 
     def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]:
         """Run one statement and fetch all of it; the names of the columns are read off libpq's result."""
-        with conn.cursor(row_factory=_tuple_row()) as cursor:
+        with conn.cursor(row_factory=tuple_row()) as cursor:
             cursor.execute(sql, parameters)
             return self._fetched(conn, cursor)
 
@@ -217,14 +217,14 @@ class Psycopg(ByCopy, Driver):
         For a distant server they go as one pipeline, which costs more time here than a short trip does.
         """
         if parameters is None:
-            with conn.cursor(row_factory=_tuple_row()) as cursor:
+            with conn.cursor(row_factory=tuple_row()) as cursor:
                 cursor.execute(f"BEGIN; {sql}", prepare=False)
                 cursor.nextset()
                 return self._fetched(conn, cursor)
         if not (distant and _pipelines()):
             conn.autocommit = False
             return self.fetch(conn, sql, parameters)
-        with conn.cursor() as begin, conn.cursor(row_factory=_tuple_row()) as cursor:
+        with conn.cursor() as begin, conn.cursor(row_factory=tuple_row()) as cursor:
             with conn.pipeline():  # leaving it waits for the answers
                 begin.execute("BEGIN", prepare=False)
                 cursor.execute(sql, parameters)
@@ -356,13 +356,6 @@ def _begin_words(isolation_level: str | None, read_only: bool) -> str:
 def _timeout(seconds: float | None) -> str:
     """Return PostgreSQL's setting, in milliseconds; 0 is none."""
     return f"statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}"
-
-
-@cache
-def _tuple_row() -> Any:
-    from psycopg.rows import tuple_row
-
-    return tuple_row
 
 
 @cache

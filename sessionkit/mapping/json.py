@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -31,11 +28,9 @@ class Json(Generic[T]):
         return f"Json({self.value!r})"
 
 
-def to_text(value: Any, one: Callable[[Any], Any] | None = None) -> str:
+def to_text(value: Any) -> str:
     """
     Return a value as JSON text. Decimal and UUID become strings, dates ISO 8601, an Enum its value, a dataclass an object.
-
-    `one` makes what JSON knows of a type that is not here (a program's own).
 
     Raises:
         ValueError: NaN or infinity, which JSON does not have.
@@ -43,15 +38,11 @@ def to_text(value: Any, one: Callable[[Any], Any] | None = None) -> str:
     """
     from json import dumps
 
-    def default(part: Any) -> Any:
-        """What `dumps` asks for."""
-        return _part(part, one)
-
     _check_keys(value)
-    return dumps(value, default=default, ensure_ascii=False, allow_nan=False)
+    return dumps(value, default=_part, ensure_ascii=False, allow_nan=False)
 
 
-def _part(part: Any, one: Callable[[Any], Any] | None) -> Any:
+def _part(part: Any) -> Any:
     names = [f"{base.__module__}.{base.__qualname__}" for base in type(part).__mro__]
     if isinstance(part, Json):
         return part.value
@@ -67,9 +58,6 @@ def _part(part: Any, one: Callable[[Any], Any] | None) -> Any:
         return str(part)
     if names[0].startswith("numpy.") and hasattr(part, "item"):
         return part.item()
-    made = part if one is None else one(part)
-    if made is not part:
-        return made
     raise TypeError(f"a value of type {type(part).__name__} has no form in JSON")
 
 

@@ -130,7 +130,7 @@ class Objects:
             self._assign(entity, obj, first, 1)
         if blank:
             self._fill(source, entity, obj, blank, self._generated(entity, result, returning, len(blank)))
-        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+        _hold(source, entity, store, obj)
         return obj
 
     def insert_many(
@@ -154,7 +154,7 @@ class Objects:
                 raise self._no_key(entity)
             self._fill(source, entity, obj, blank, key[: len(blank)])
         for obj in objects:
-            store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+            _hold(source, entity, store, obj)
 
     def upsert(self, source: Source, obj: Any, on: Sequence[str] | None) -> Any:
         """Insert an object, or update the row that has the same values in the fields `on`; fill in its key, and hold it."""
@@ -182,7 +182,7 @@ class Objects:
             ).raw()
             if found:
                 self._fill(source, entity, obj, entity.key, found[0])
-        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+        _hold(source, entity, store, obj)
         return obj
 
     def _fill(self, source: Source, entity: Entity, obj: Any, blank: Sequence[str], found: Sequence[Any]) -> None:
@@ -232,7 +232,7 @@ class Objects:
         if entity.version:
             self._assign(entity, obj, entity.version, self._version(entity, obj, row) + 1)
         store.drop(key)
-        store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
+        _hold(source, entity, store, obj)
 
     def _write(self, source: Source, entity: Entity, obj: Any, key: Any, changed: list[str], row: Any) -> None:
         parameters = {**entity.key_parameters(key), **entity.field_parameters(obj, changed)}
@@ -310,6 +310,11 @@ def _blank(entity: Entity, obj: Any) -> tuple[str, ...]:
 def alike(objects: Sequence[Any]) -> list[list[Any]]:
     """Return objects in groups that one statement can insert: neighbours of one class, with the same part of the key blank."""
     return [list(group) for _, group in groupby(objects, lambda obj: (type(obj), _blank(entity_of(type(obj)), obj)))]
+
+
+def _hold(source: Source, entity: Entity, store: Store, obj: Any) -> None:
+    """Hold an object under its key, with the row that it stands for now."""
+    store.put(entity_key(entity, entity.key_of(obj), source.values), obj, entity.row_of(obj))
 
 
 def _stale(entity: Entity, verb: str) -> StaleObjectError:

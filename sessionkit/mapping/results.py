@@ -44,9 +44,7 @@ class Result(Generic[T]):
 
     def types(self, known: Mapping[Any, str]) -> tuple[str | None, ...]:
         """Return the type that the driver surely brings in each column, by its table of what the description says."""
-        if not known:
-            return (None,) * len(self._fetched[1] or ())
-        return tuple([known.get(column[1]) for column in self._fetched[1] or ()])
+        return types_of(self._fetched[1] or (), known)
 
     @property
     def rowcount(self) -> int:
@@ -205,6 +203,13 @@ class Result(Generic[T]):
         more = len(self) - _SHOWN_ROWS
         note = f"<p>… {more} more rows</p>" if more > 0 else ""
         return f"<table><thead><tr>{cells('th', self.columns)}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+def types_of(description: Sequence[Any], known: Mapping[Any, str]) -> tuple[str | None, ...]:
+    """Return the type that the driver surely brings in each column of a description, by its table; None where it does not tell."""
+    if not known:
+        return (None,) * len(description)
+    return tuple([known.get(column[1]) for column in description])
 
 
 def shown(value: object) -> str:

@@ -8,10 +8,10 @@ from ..errors import Error
 from ..mapping.copying import Batches, Conflict, adapted, checked_table, column_name, insert_into
 from ..mapping.entity import entity_of, quoted
 from ..mapping.objects import alike
+from ..mapping.results import types_of
 from ..mapping.rows import row_class
 from ..mapping.targets import row_of
 from ..options import whole
-from ..sql.template import rendered
 from .statements import Statements
 from .stream import Stream
 
@@ -77,13 +77,7 @@ class Bulk(Statements):
         def opened() -> tuple[Link, Any, Statement, Callable[[Any], Any]]:
             """Run the statement."""
             source = self._source(bind, into)
-            sql, given = rendered(statement, parameters, source.driver.identifier_quote)
-            compiled = source.compile(sql, given)
-            if compiled.is_unscanned:
-                compiled = self._link(source).scan(sql, given, 5)
-            text, bound = compiled.bind(given)
-            if bound is not None:
-                bound = source.values.adapt(bound, sql)
+            compiled, text, bound = self._bound(source, statement, parameters)
             link = self._ready(source, compiled)
             cursor = link.open_cursor(
                 compiled,
@@ -97,8 +91,7 @@ class Bulk(Statements):
             columns = tuple([column[0] for column in description])
             if into is None:
                 return link, cursor, compiled, row_class(columns)
-            known = source.driver.column_types
-            types = tuple([known.get(column[1]) if known else None for column in description])
+            types = types_of(description, source.driver.column_types)
             return link, cursor, compiled, row_of(into, columns, types, source.values)
 
         return Stream(opened, self._guard, batch)

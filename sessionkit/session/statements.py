@@ -272,14 +272,17 @@ class Statements:
 
     def _template(self, source: Source, template: Any, given: Any) -> tuple[str, Any, Callable[[Any, Any], object]]:
         """Return a template that was given to a cursor as the driver's SQL and parameters, and what runs them."""
-        sql, values = rendered(template, given, source.driver.identifier_quote)
-        compiled = source.compile(sql, values)
-        if compiled.is_unscanned:
-            compiled = self._link(source).scan(sql, values, 5)
-        text, bound = compiled.bind(values)
-        if bound is not None:
-            bound = source.values.adapt(bound, sql)
+        _, text, bound = self._bound(source, template, given)
         return text, bound, lambda driver, cursor: driver.execute(cursor, text, bound)
+
+    def _bound(self, source: Source, statement: Any, parameters: Any) -> tuple[Statement, str, Any]:
+        """Return a statement scanned, and its text and parameters as the driver takes them; `_run` says the same in place."""
+        sql, given = rendered(statement, parameters, source.driver.identifier_quote)
+        compiled: Statement = source.compile(sql, given)
+        if compiled.is_unscanned:
+            compiled = self._link(source).scan(sql, given, 5)
+        text, bound = compiled.bind(given)
+        return compiled, text, None if bound is None else source.values.adapt(bound, sql)
 
     @property
     def _identity(self) -> IdentityMap:

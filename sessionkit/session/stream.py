@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import InvalidRequestError
+from ..mapping.results import types_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +45,9 @@ class Stream(Generic[T]):
             if self._link is not None:
                 raise InvalidRequestError("this stream was read already; ask the session for another")
             self._link, self._cursor, self._statement, self._make = self._opened()
-            known = self._link.source.driver.column_types
-            self.columns = tuple([column[0] for column in self._cursor.description or ()])
-            self.types = tuple([known.get(column[1]) if known else None for column in self._cursor.description or ()])
+            description = self._cursor.description or ()
+            self.columns = tuple([column[0] for column in description])
+            self.types = types_of(description, self._link.source.driver.column_types)
             if not self.columns:
                 self._end()
                 raise InvalidRequestError(f"this statement returns no rows to stream: {self._statement.sql!r}")
