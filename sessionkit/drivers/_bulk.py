@@ -60,32 +60,13 @@ class BulkRows:
 
         def cursor(self, conn: Any) -> Any: ...
         def dbapi(self) -> Any: ...
+        def diagnose(self, exc: BaseException) -> Any: ...
+        def savepoint(self, conn: Any, name: str) -> None: ...
+        def release(self, conn: Any, name: str) -> None: ...
+        def rollback_to(self, conn: Any, name: str) -> bool: ...
         def execute(self, cursor: Any, sql: str, parameters: Any) -> None: ...
         def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None: ...
         def lastrowid(self, cursor: Any) -> int | None: ...
-
-
-def _or_find(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> None:
-    """Run an INSERT of many rows, packed; where one is refused, undo them all, and find out which it was."""
-    conn = cursor.connection
-    driver.savepoint(conn, _SAVEPOINT)
-    try:
-        for at in range(0, len(rows), _PACKED):
-            part = rows[at : at + _PACKED]
-            try:
-                driver.execute(
-                    cursor, _packed(words, len(rows[0]), len(part)), [value for row in part for value in row] or None
-                )
-            except TooLarge:  # nothing of it was sent
-                driver.executemany(cursor, words, part)
-    except Exception as exc:
-        found = driver.diagnose(exc)
-        if found is None or not issubclass(found.error, (IntegrityError, DataError)):
-            raise
-        driver.rollback_to(conn, _SAVEPOINT)
-        _find(driver, cursor, words, rows)
-        raise
-    driver.release(conn, _SAVEPOINT)
 
 
 def _packed(words: str, width: int, count: int) -> str:
@@ -93,15 +74,6 @@ def _packed(words: str, width: int, count: int) -> str:
     head, rest = words.split(" VALUES ", 1)
     row = f"({', '.join(['%s'] * width)})" if width else "()"
     return f"{head} VALUES {', '.join([row] * count)}{rest[len(row) :]}"
-
-
-def _find(driver: Any, cursor: Any, words: str, rows: Sequence[Any]) -> None:
-    for number, row in enumerate(rows):
-        try:
-            driver.execute(cursor, words, row)
-        except Exception as exc:
-            setattr(exc, ROW, number)
-            raise
 
 
 class InTurn(BulkRows):
@@ -174,8 +146,36 @@ class Packed(BulkRows):
         return conn.cursor(_stream_class())
 
     def copy_rows(self, cursor: Any, words: str, rows: Any) -> None:
-        """Packed into few statements."""
-        _or_find(self, cursor, words, rows)
+        """Packed into few statements; where a row is refused, all are undone, and then it is found out which it was."""
+        conn = cursor.connection
+        self.savepoint(conn, _SAVEPOINT)
+        try:
+            self._insert_packed(cursor, words, rows)
+        except Exception as exc:
+            found = self.diagnose(exc)
+            if found is None or not issubclass(found.error, (IntegrityError, DataError)):
+                raise
+            self.rollback_to(conn, _SAVEPOINT)
+            self._find(cursor, words, rows)
+            raise
+        self.release(conn, _SAVEPOINT)
+
+    def _insert_packed(self, cursor: Any, words: str, rows: Any) -> None:
+        for at in range(0, len(rows), _PACKED):
+            part = rows[at : at + _PACKED]
+            try:
+                many = _packed(words, len(rows[0]), len(part))
+                self.execute(cursor, many, [value for row in part for value in row] or None)
+            except TooLarge:  # nothing of it was sent
+                self.executemany(cursor, words, part)
+
+    def _find(self, cursor: Any, words: str, rows: Any) -> None:
+        for number, row in enumerate(rows):
+            try:
+                self.execute(cursor, words, row)
+            except Exception as exc:
+                setattr(exc, ROW, number)
+                raise
 
     def insert_keys(self, cursor: Any, words: str, rows: Any) -> list[Any]:
         """One INSERT of all rows gets consecutive keys (MySQL, 15.7.1.6), a step apart that a cluster sets."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from .. import errors
-from ..errors import Diagnosis, lookup
-from ..redact import MARK
+from ..errors import Diagnosis
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ._values import PG8000, POSTGRESQL_TYPES
-from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
-from .sqlstates import key_pattern, named, value_pattern
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
+from .sqlstates import by_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,14 +130,9 @@ class Pg8000(Driver):
                 part in text for part in ("network error", "closed", "Can't create a connection", "communication")
             )
             return Diagnosis(errors.DisconnectionError, text=text) if lost else super().diagnose(exc)
-        sqlstate, text = str(fields.get("C", "")), str(fields.get("M", ""))
-        if sqlstate[:2] == "22":  # a value that did not fit is quoted
-            text = value_pattern().sub(rf"{MARK}\g<0>{MARK}", text)
         names = {"constraint": fields.get("n"), "table": fields.get("t"), "column": fields.get("c")}
-        if names["column"] is None and sqlstate[:2] == "23":
-            names |= named(str(fields.get("D", "")), [key_pattern()])
-        error = lookup(SQLSTATES, sqlstate, sqlstate[:2], default=errors.DatabaseError)
-        return Diagnosis(error, sqlstate, text=text, **names)
+        sqlstate, text, detail = (str(fields.get(field, "")) for field in "CMD")
+        return by_fields(sqlstate, text, names, detail, errors.DatabaseError)
 
 
 driver = Pg8000()

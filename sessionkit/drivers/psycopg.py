@@ -6,16 +6,15 @@ from functools import cache
 from time import monotonic
 
 from .. import errors
-from ..errors import Diagnosis, lookup
-from ..redact import MARK
+from ..errors import Diagnosis
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ..url import host_port
 from ._bulk import ByCopy, tuple_row
 from ._limits import Waiting, cancel
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
-from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, SQLSTATES, Driver
-from .sqlstates import CONNECTING_TEXTS, attempts, key_pattern, named, value_pattern
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
+from .sqlstates import CONNECTING_TEXTS, attempts, by_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -301,15 +300,11 @@ class Psycopg(ByCopy, Driver):
         if sqlstate is None:
             return self._without_sqlstate(exc)
         diag = getattr(exc, "diag", None)
-        text = getattr(diag, "message_primary", None) or ""
-        if sqlstate[:2] == "22":  # a value that did not fit is quoted
-            text = value_pattern().sub(rf"{MARK}\g<0>{MARK}", text)
+        text, detail = (getattr(diag, f"message_{part}", None) or "" for part in ("primary", "detail"))
         names = {key: getattr(diag, f"{key}_name", None) for key in ("constraint", "table", "column")}
-        if names["column"] is None and sqlstate[:2] == "23":
-            names |= named(getattr(diag, "message_detail", None) or "", [key_pattern()])
         fallback = super().diagnose(exc)
         default = fallback.error if fallback else errors.DatabaseError
-        return Diagnosis(lookup(SQLSTATES, sqlstate, sqlstate[:2], default=default), sqlstate, text=text, **names)
+        return by_fields(sqlstate, text, names, detail, default)
 
     def _without_sqlstate(self, exc: BaseException) -> Diagnosis | None:
         text = str(exc)

@@ -6,11 +6,13 @@ from functools import cache
 
 from .. import errors
 from ..errors import Diagnosis, lookup
+from ..redact import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Sequence
+    from typing import Any
 
 SQLSTATES: dict[object, type[errors.Error]] = {
     "23505": errors.UniqueViolation,
@@ -86,6 +88,15 @@ def by_sqlstate(exc: BaseException) -> Diagnosis:
     )
     error = lookup(SQLSTATES, sqlstate, (sqlstate or "")[:2], default=fallback)
     return Diagnosis(error, sqlstate, text=_own_words(exc))
+
+
+def by_fields(sqlstate: str, text: str, names: dict[str, Any], detail: str, default: type[errors.Error]) -> Diagnosis:
+    """Return what the fields of PostgreSQL's answer mean: its words without values, and what they are about."""
+    if sqlstate[:2] == "22":  # a value that did not fit is quoted
+        text = value_pattern().sub(rf"{MARK}\g<0>{MARK}", text)
+    if names["column"] is None and sqlstate[:2] == "23":
+        names |= named(detail, [key_pattern()])
+    return Diagnosis(lookup(SQLSTATES, sqlstate, sqlstate[:2], default=default), sqlstate, text=text, **names)
 
 
 def _own_words(exc: BaseException) -> str:
