@@ -314,6 +314,24 @@ def test_an_interrupted_waiter_leaves_no_ghost() -> None:
     assert bench.pool.checkout(0.01) is lease
 
 
+def test_an_interrupted_checkout_whose_traceback_is_kept() -> None:
+    """As a killed greenlet keeps it: while the idle connection's socket is looked at, gevent switches to others."""
+    bench = Bench(1, timeout=1)
+
+    def interrupted(timeout: int) -> object:
+        raise KeyboardInterrupt
+
+    lease = bench.pool.checkout()
+    bench.pool.checkin(lease)
+    lease.poll = interrupted
+    with pytest.raises(KeyboardInterrupt) as kept:
+        bench.pool.checkout()
+    assert bench.pool.stats()["used"] == 0
+    bench.pool.checkin(bench.pool.checkout())
+    assert kept.value.__traceback__ is not None
+    assert [conn.open for conn in bench.made] == [False, True]
+
+
 def test_a_dirty_connection_is_not_lent_again() -> None:
     """What cannot be cleaned is closed; the next borrower gets another."""
     bench = Bench(1)

@@ -104,22 +104,27 @@ class Pool(Exchange):
                 pass
         if slot is None:
             slot = self._wait(timeout, frame)
-        slot.holder = holder
-        slot.thread = get_ident()
-        slot.code = frame.f_code
-        slot.at = frame.f_lasti
-        clock, keeper = self._clock, self._keeper
-        now = clock()
-        if (
-            slot.generation != keeper.generation  # an empty slot is of none
-            or now >= slot.expires
-            or now - slot.since >= LONG_IDLE
-            or (slot.poll is not None and slot.poll(0))
-        ):
-            self._prepare(slot, self.timeout if timeout is None else timeout)
+        try:
+            slot.holder = holder
+            slot.thread = get_ident()
+            slot.code = frame.f_code
+            slot.at = frame.f_lasti
+            clock, keeper = self._clock, self._keeper
             now = clock()
-        slot.since = now
-        return slot
+            if (
+                slot.generation != keeper.generation  # an empty slot is of none
+                or now >= slot.expires
+                or now - slot.since >= LONG_IDLE
+                or (slot.poll is not None and slot.poll(0))
+            ):
+                self._prepare(slot, self.timeout if timeout is None else timeout)
+                now = clock()
+            slot.since = now
+            return slot
+        except BaseException:  # the next waiter tries; and who keeps the traceback does not keep the place lent
+            slot.holder = None
+            self._put_back_empty(slot)
+            raise
 
     def checkin(self, slot: Slot) -> None:
         """
@@ -214,28 +219,23 @@ class Pool(Exchange):
         return self._keeper.connect_error
 
     def _prepare(self, slot: Slot, limit: float) -> None:
-        """Make a lent slot's connection fit to use; on failure its place goes back, and the next waiter tries."""
+        """Make a lent slot's connection fit to use, or raise why it cannot be."""
         keeper, deadline = self._keeper, self._clock() + limit
-        try:
-            while True:
-                if self._closed:
-                    raise PoolClosedError("the pool was closed; it lends no more")
-                pause = keeper.pause(slot, self._clock())
-                if not pause:
-                    try:
-                        return keeper.prepare(slot)
-                    except Exception as exc:
-                        if not keeper.may_repeat(exc):
-                            raise
-                elif not keeper.was_connected:
-                    raise keeper.told()
-                if self._clock() + pause >= deadline:
-                    raise keeper.told()
-                self._sleep(pause)
-        except BaseException:
-            slot.holder = None
-            self._put_back_empty(slot)
-            raise
+        while True:
+            if self._closed:
+                raise PoolClosedError("the pool was closed; it lends no more")
+            pause = keeper.pause(slot, self._clock())
+            if not pause:
+                try:
+                    return keeper.prepare(slot)
+                except Exception as exc:
+                    if not keeper.may_repeat(exc):
+                        raise
+            elif not keeper.was_connected:
+                raise keeper.told()
+            if self._clock() + pause >= deadline:
+                raise keeper.told()
+            self._sleep(pause)
 
     def suspect(self) -> None:
         """Take every connection opened so far for dead: one was found cut off, so the older ones may be too."""
