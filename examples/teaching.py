@@ -10,12 +10,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from typing import TYPE_CHECKING
 
-from sessionkit import Engine, Retry, Rollback, create_engine
-
-if TYPE_CHECKING:
-    from sessionkit import Session
+from sessionkit import Engine, NotSupportedError, Retry, Rollback, Session, create_engine
 
 
 def reset(engine: Engine) -> None:
@@ -115,5 +111,8 @@ if __name__ == "__main__":
         for number, lesson in enumerate(LESSONS, 1):
             reset(school)
             print(f"{number}. {lesson.__name__.replace('_', ' ')}: {lesson.__doc__}")
-            lesson(school)
+            try:
+                lesson(school)
+            except NotSupportedError as exc:
+                print(f"   refused: {exc}")
     shutil.rmtree(folder)

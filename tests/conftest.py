@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .proxy import Proxy
+    from sessionkit.testing.proxy import Proxy
 
 KINDS = ("sqlite", "postgres", "mariadb")
 _STARTERS: dict[str, Callable[[Path], Any]] = {"postgres": servers.start_postgres, "mariadb": servers.start_mariadb}

@@ -26,7 +26,8 @@ FLOORS: list[list[list[str]]] = [
     ],
     [[
         "drivers.sqlstates", "drivers.refusals", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
-        "drivers._sqlite_locks", "drivers._bulk", "drivers.base", "drivers.pg8000", "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers",
+        "drivers._sqlite_locks", "drivers._bulk", "drivers._transactions", "drivers._duckdb", "drivers.base", "drivers._mysql", "drivers.pg8000", "drivers.duckdb",
+        "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers.mysqldb", "drivers",
     ]],
     [
         ["session.guard", "session.cleanup", "session.context"],

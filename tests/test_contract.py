@@ -1,48 +1,45 @@
-"""The drivers that come along keep the contract, and so does one of thirty lines for a module that does not."""
+"""The six drivers that come along keep the contract, and so does the one that docs/drivers.md ends with."""
 
 from __future__ import annotations
 
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from sessionkit import Driver, create_engine, errors
-from sessionkit.drivers.base import ACTIVE, BROKEN, IDLE, INERROR
-from sessionkit.errors import Diagnosis
-from sessionkit.sql.lexer import Lexicon
 from sessionkit.testing import DriverContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sessionkit import Engine
 
 
-class Pg8000(Driver):
-    """pg8000, a pure Python driver for PostgreSQL that sessionkit does not ship a file for."""
-
-    name = "pg8000"
-    module = "pg8000.dbapi"
-    lexicon = Lexicon("format", dollar=True, nested=True, percent="unquoted")
-    returning = True
-    STATES: ClassVar = {b"I": IDLE, b"T": ACTIVE, b"E": INERROR}
-
-    def status(self, conn: Any) -> int:
-        """The last ReadyForQuery message tells."""
-        return BROKEN if conn._usock is None else self.STATES.get(conn._transaction_status, BROKEN)
-
-    def diagnose(self, exc: BaseException) -> Diagnosis | None:
-        """pg8000 puts the fields of the server's answer into a dict: C is the SQLSTATE."""
-        if not self.owns(exc):
-            return None
-        fields = exc.args[0] if exc.args and isinstance(exc.args[0], dict) else {}
-        exc.sqlstate = fields.get("C")  # type: ignore[attr-defined]
-        return super().diagnose(exc)
+HAS_MYSQLCLIENT = find_spec("MySQLdb") is not None
 
 
-class Untold(Pg8000):
+PAGE = Path(__file__).parent.parent / "docs" / "drivers.md"
+
+
+def program_of_the_page() -> dict[str, Any]:
+    """Return what the tutorial's program defines: a driver of one's own."""
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(block, found)
+    return found
+
+
+Own: Any = program_of_the_page()["OwnDriver"]
+
+
+class Untold(Own):  # type: ignore[misc]
     """The same, for want of a way to tell its status: PEP 249 and nothing else."""
+
+    tells_status = False
 
     def status(self, conn: Any) -> int:
         """Say nothing."""
@@ -54,10 +51,14 @@ class OnServer(DriverContract):
 
     kind = ""
     driver: Driver | None = None
+    dialect = ""
+    """What stands before `://` in the URL, where it is another than the server's own."""
 
     @pytest.fixture(autouse=True)
     def _server(self, running: Any) -> None:
         self.url = running.get(self.kind).url
+        if self.dialect:
+            self.url = f"{self.dialect}://{self.url.partition('://')[2]}"
 
     def setup_method(self) -> None:
         """Wait for the fixture."""
@@ -73,37 +74,33 @@ class OnServer(DriverContract):
 
     def make_engine(self) -> Engine:
         """Return an engine on the server."""
-        return create_engine(self.url.replace("/postgres", "/postgres"), driver=self.driver)
+        return create_engine(self.url, driver=self.driver, pool_size=2, pool_timeout=5)
 
 
-class TestPsycopg(OnServer):
-    """psycopg 3."""
+class OnPostgreSQL(OnServer):
+    """What PostgreSQL is asked with."""
 
     kind = "postgres"
+    column_types: ClassVar = {**DriverContract.column_types, "bytes": "bytea"}
+    sleep_sql = "SELECT pg_sleep(3)"
 
 
-class TestPyMySQL(OnServer):
-    """PyMySQL."""
+class OnMariaDB(OnServer):
+    """What MariaDB is asked with."""
 
     kind = "mariadb"
+    column_types: ClassVar = {
+        **DriverContract.column_types, "float": "double", "datetime": "datetime(6)", "time": "time(6)", "timedelta": "time(6)",
+        "UUID": "char(36)", "bool": "boolean",
+    }  # fmt: skip
+    sleep_sql = "SELECT 1 FROM dual WHERE sleep(3) = 0"
+    forgetful = "ENGINE = MyISAM"
 
 
-class TestPg8000(OnServer):
-    """A driver of thirty lines."""
+class InFile(DriverContract):
+    """A contract whose engine needs a file."""
 
-    kind = "postgres"
-    driver = Pg8000()
-
-
-class TestUntold(OnServer):
-    """A driver that cannot tell its transaction's status."""
-
-    kind = "postgres"
-    driver = Untold()
-
-
-class TestSQLite(DriverContract):
-    """sqlite3."""
+    scheme = ""
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> Iterator[None]:
@@ -120,13 +117,96 @@ class TestSQLite(DriverContract):
 
     def make_engine(self) -> Engine:
         """Return an engine on a file."""
-        return create_engine(f"sqlite:///{self.path}/contract.db")
+        return create_engine(f"{self.scheme}:///{self.path}/contract.db", pool_size=2, pool_timeout=5)
+
+
+class TestSQLite(InFile):
+    """sqlite3."""
+
+    scheme = "sqlite"
+    sleep_sql = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000000) SELECT count(*) FROM n"
+    )
+    column_types: ClassVar = {**DriverContract.column_types, "timedelta": "integer"}
+
+
+class TestDuckDB(InFile):
+    """DuckDB."""
+
+    scheme = "duckdb"
+    sleep_sql = "SELECT count(*) FROM range(100000000) a, range(300) b"
+
+
+class TestPsycopg(OnPostgreSQL):
+    """psycopg 3."""
+
+
+class TestPg8000(OnPostgreSQL):
+    """pg8000."""
+
+    dialect = "postgresql+pg8000"
+
+
+class TestPyMySQL(OnMariaDB):
+    """PyMySQL."""
+
+
+@pytest.mark.skipif(not HAS_MYSQLCLIENT, reason="mysqlclient needs a C compiler: tox -e mysqlclient runs these")
+class TestMySQLdb(OnMariaDB):
+    """mysqlclient."""
+
+    dialect = "mysql+mysqldb"
+
+
+class TestOwn(OnPostgreSQL):
+    """The driver that docs/drivers.md ends with."""
+
+    driver = Own()
+
+
+class TestUntold(OnPostgreSQL):
+    """A driver that cannot tell its transaction's status."""
+
+    driver = Untold()
 
 
 def test_a_foreign_driver_maps_errors(running: Any) -> None:
     """The leaves are the same as with psycopg."""
-    engine = create_engine(running.get("postgres").url, driver=Pg8000())
+    engine = create_engine(running.get("postgres").url, driver=Own())
     with pytest.raises(errors.ProgrammingError) as caught:
         engine.execute("select * from nowhere")
     assert caught.value.sqlstate == "42P01"
     engine.dispose()
+
+
+SHIPPED: dict[str, type[DriverContract]] = {
+    "sqlite3": TestSQLite, "DuckDB": TestDuckDB, "psycopg": TestPsycopg, "pg8000": TestPg8000, "PyMySQL": TestPyMySQL,
+    "mysqlclient": TestMySQLdb,
+}  # fmt: skip
+BEGIN, END = "<!-- the contract's results, made by tests/test_contract.py -->\n", "<!-- end -->"
+
+
+def test_the_page_has_what_the_contract_found(request: pytest.FixtureRequest) -> None:
+    """What each promise came to on each driver, a row for each promise; SESSIONKIT_WRITE_TABLES=1 writes it."""
+    ran = {name: cls.kept for name, cls in SHIPPED.items() if cls.kept}
+    missing = set(SHIPPED) - set(ran)
+    if missing - ({"mysqlclient"} if not HAS_MYSQLCLIENT else set()):
+        pytest.skip(f"only a part of the contract ran (not on {', '.join(sorted(missing))})")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    table, _, after = rest.partition(END)
+    shown = {
+        cells[0]: cells[1:]
+        for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    }
+    names = list(SHIPPED)
+    lines = [f"| promise | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for promise in dict.fromkeys(promise for kept in ran.values() for promise in kept):
+        old = dict(zip(names, shown.get(promise, []), strict=False))  # of a driver that is not here
+        lines.append(
+            f"| {promise} | {' | '.join(ran[name].get(promise, '–') if name in ran else old.get(name, '?') for name in names)} |"
+        )
+    found = "\n".join(lines) + "\n"
+    if os.environ.get("SESSIONKIT_WRITE_TABLES"):
+        PAGE.write_text(before + BEGIN + found + END + after)
+        return
+    assert table == found

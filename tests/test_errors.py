@@ -91,7 +91,7 @@ def test_postgres_codes_on_request(postgres: Database) -> None:
 
 def test_mariadb_codes_on_request(mariadb: Database) -> None:
     """Every error number of the table arrives as its class, signalled by the server itself."""
-    from sessionkit.drivers.pymysql import CODES
+    from sessionkit.drivers._mysql_errors import CODES
 
     with mariadb.main.session() as session:
         for code, expected in CODES.items():

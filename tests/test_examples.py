@@ -139,3 +139,16 @@ def test_backend_without_a_database() -> None:
 
     with create_engine("postgresql://127.0.0.1:1/x", pool_timeout=0.1) as engine:
         assert Client(backend.make_app(engine))("GET", "/")[0] == 503
+
+
+@pytest.mark.parametrize("driver", ["postgresql+pg8000", "duckdb"])
+def test_on_other_drivers(driver: str, postgres: Database, tmp_path: Path) -> None:
+    """The lessons and the importer; what a database lacks it says by name."""
+    url = f"duckdb:///{tmp_path}/x.duckdb" if driver == "duckdb" else postgres.url.replace("postgresql:", f"{driver}:")
+    told = run("teaching.py", url)
+    assert ("refused: DuckDB has no savepoints" in told) == (driver == "duckdb")
+    assert "in the end nothing is lost: 200 together" in told
+    if driver != "duckdb":
+        path = tmp_path / "other.csv"
+        path.write_text("article,quantity\ntea,5\ncocoa,7\n")
+        assert "1 rows imported" in run("script.py", url, str(path))

@@ -17,9 +17,9 @@ from sessionkit import (
     TransactionLostError,
     create_engine,
 )
+from sessionkit.testing.proxy import Proxy
 
 from .conftest import SLEEP, Item
-from .proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import Error, Session, create_engine
-
-from .proxy import Proxy
+from sessionkit.testing.proxy import Proxy
 
 if TYPE_CHECKING:
     from sessionkit import Engine

@@ -8,8 +8,8 @@ import pytest
 
 from sessionkit import ArgumentError, Error, InvalidRequestError
 from sessionkit.drivers import known
+from sessionkit.testing.proxy import Proxy
 
-from .proxy import Proxy
 from .test_params import TRAPS
 
 if TYPE_CHECKING:

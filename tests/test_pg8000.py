@@ -1,4 +1,4 @@
-"""pg8000, the second driver for PostgreSQL: the contract, and what the contract does not ask."""
+"""pg8000, the second driver for PostgreSQL: what the contract does not ask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from sessionkit import (
 )
 
 from .conftest import Item
-from .test_contract import OnServer
 from .test_values import OWN, VALUES, column_of, expected, given_value, is_same
 
 if TYPE_CHECKING:
@@ -45,16 +44,6 @@ def engine(postgres: Database) -> Iterator[Engine]:
     """An engine on pg8000, with the usual tables."""
     with create_engine(url_of(postgres), values=OWN, pool_size=2) as engine:
         yield engine
-
-
-class TestPg8000(OnServer):
-    """It keeps the contract."""
-
-    kind = "postgres"
-
-    def make_engine(self) -> Engine:
-        """Return an engine."""
-        return create_engine(self.url.replace("postgresql://", "postgresql+pg8000://"), pool_size=2, pool_timeout=5)
 
 
 def test_which_driver_a_url_means(postgres: Database) -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import ProgrammingError, Rollback, TransactionAbortedError, TransactionLostError, UniqueViolation
-
-from .proxy import Proxy
+from sessionkit.testing.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

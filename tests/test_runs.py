@@ -14,8 +14,7 @@ import sessionkit
 from sessionkit import ArgumentError, CommitUnknownError, Registry, Session, errors
 from sessionkit.retry.policy import Retry, may_repeat
 from sessionkit.testing import FakeError, fake_engine, no_retries
-
-from .proxy import Proxy, is_commit
+from sessionkit.testing.proxy import Proxy, is_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

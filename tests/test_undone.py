@@ -17,8 +17,7 @@ from sessionkit import (
     create_engine,
 )
 from sessionkit.testing import FakeError
-
-from .proxy import Proxy
+from sessionkit.testing.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

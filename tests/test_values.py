@@ -157,6 +157,11 @@ def is_same(one: Any, other: Any) -> bool:
 
 def column_of(kind: str, name: str) -> str:
     """Return the column's type on a database."""
+    if kind == "duckdb":
+        column = VALUES[name].columns[1]
+        return {"bytea": "blob", "numeric": "decimal(38, 10)", "jsonb": "json", "text[]": "varchar[]"}.get(
+            column, column
+        )
     return VALUES[name].columns[("sqlite", "postgres", "mariadb").index(kind)]
 
 

@@ -68,6 +68,11 @@ class Loader:
         self._options = options
         self._source = source
         self._skip = options.on_error == "skip"
+        if self._skip and not engine.driver.has_savepoints:
+            raise UsageError(
+                f"--on-error=skip undoes each bad row alone, and {engine.driver.name} has no savepoints: its first error ends the "
+                "transaction; mend the file, or load it into another database and copy from there"
+            )
         self._quote = engine.driver.identifier_quote
         self._table = quoted_name(options.table, self._quote, dotted=True)
         self._columns = [quoted_name(name, self._quote) for name in source.header]
@@ -142,7 +147,9 @@ class Loader:
         """Send a batch; when it is refused, its rows one by one, to find the bad ones."""
         try:
             return session.copy_in(self._table, [fields for _, fields in batch], self._columns, **self._over)
-        except BAD_ROW:
+        except BAD_ROW as exc:
+            if not self._engine.driver.has_savepoints:  # the transaction is over with its first error
+                raise BadRow(f"{_where(batch, exc)}{_reason(exc)}") from exc
             return sum(self._put_one(session, line, fields) for line, fields in batch)
 
     def _put_one(self, session: Session, line: int, fields: list[Any]) -> int:
@@ -197,7 +204,16 @@ class Loader:
 
 def _reason(exc: Error) -> str:
     """Return what an error of one row says, without the row's number, which is of the batch, and the statement."""
-    return str(exc).removeprefix("row 0 (counted from 0): ").partition(' in "INSERT')[0]
+    words = str(exc).partition(' in "INSERT')[0].partition(' in "APPEND')[0]
+    return words.split(" (counted from 0): ", 1)[-1] if words.startswith("row ") else words
+
+
+def _where(batch: list[Row], exc: Error) -> str:
+    """Return the line of the bad row of a batch, where it can be told, or the lines that it is among."""
+    number = getattr(exc.orig, "sessionkit_row", None)
+    if number is not None:
+        return f"line {batch[number][0]}, "
+    return f"lines {batch[0][0]} to {batch[-1][0]}, " if len(batch) > 1 else f"line {batch[0][0]}, "
 
 
 class Bar:

@@ -48,6 +48,7 @@ class Source:
         self._options = options
         self._nulls = {"", *options.null}
         self._raw: IO[bytes] | None = None
+        self._opened: list[IO[Any]] = []
         self._size = 0
         self._spool: IO[bytes] | None = None
         self._delimiter = options.delimiter or ("\t" if _is_tsv(options.file) else ",")
@@ -113,6 +114,8 @@ class Source:
             stream = io.TextIOWrapper(self._open(), encoding=self._options.encoding, newline="")
         except LookupError:
             raise UsageError(f"unknown --encoding {self._options.encoding}") from None
+        if self._raw is not None:  # else it is of standard input, which is not ours to close
+            self._opened += [stream, self._raw]
         return csv.reader(stream, delimiter=self._delimiter, strict=True)
 
     def _open(self) -> Any:
@@ -143,7 +146,7 @@ class Source:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for stream in (self._raw, self._spool):
+        for stream in (*self._opened, self._raw, self._spool):
             if stream is not None:
                 stream.close()
 

@@ -61,8 +61,5 @@ def by_name(name: str) -> Driver:
 
 def for_connection(conn: object) -> Driver | None:
     """Return the driver whose DB-API module made a connection, judged by its type, or None."""
-    roots = {cls.__module__.partition(".")[0] for cls in type(conn).__mro__}
-    for found in known().values():
-        if found.module.partition(".")[0] in roots and hasattr(conn, "cursor"):
-            return found
-    return None
+    fitting = (found for found in known().values() if found.made(type(conn)))
+    return next(fitting, None) if hasattr(conn, "cursor") else None

@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, IntegrityError
-from ._limits import TooLarge, sized
+from ._limits import TooLarge
 from ._sqlite_locks import again
 
 if TYPE_CHECKING:
@@ -136,14 +136,10 @@ class ByCopy(BulkRows):
 
 
 class Packed(BulkRows):
-    """MySQL's, by PyMySQL: few statements of many rows."""
+    """MySQL's: few statements of many rows."""
 
     upserts = "ON DUPLICATE KEY"
     streams_alone = True
-
-    def stream_cursor(self, conn: Any, words: Sequence[str]) -> Any:
-        """An unbuffered cursor, whose rows stay on the wire until they are asked for."""
-        return conn.cursor(_stream_class())
 
     def copy_rows(self, cursor: Any, words: str, rows: Any) -> None:
         """Packed into few statements; where a row is refused, all are undone, and then it is found out which it was."""
@@ -203,10 +199,3 @@ def tuple_row() -> Any:
     from psycopg import rows
 
     return rows.tuple_row
-
-
-@cache
-def _stream_class() -> Any:
-    from pymysql.cursors import SSCursor
-
-    return sized(SSCursor)

@@ -109,24 +109,25 @@ def cancel(conn: Any) -> None:
 
 
 def sized(cursor_class: Any) -> Any:
-    """Return a class of PyMySQL's cursors that refuses a statement which the server would answer by hanging up."""
+    """Return a class of PyMySQL's or mysqlclient's cursors that refuses a statement which the server would answer by hanging up."""
 
     class SizedCursor(cursor_class):  # type: ignore[misc]
         """A cursor that looks at the size of what it sends."""
 
         def _query(self, q: Any) -> Any:
             if len(q) > LARGE:
-                _check_size(self.connection, q)
+                _check_size(self.connection, q, cursor_class)
             return super()._query(q)
 
     return SizedCursor
 
 
-def _check_size(conn: Any, sql: Any) -> None:
+def _check_size(conn: Any, sql: Any, cursor_class: Any) -> None:
     limit = conn.__dict__.get("sessionkit_max_packet")
     if limit is None:
-        conn.query("SELECT @@max_allowed_packet")
-        limit = conn.sessionkit_max_packet = int(conn._result.rows[0][0])
+        with cursor_class(conn) as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            limit = conn.sessionkit_max_packet = int(cursor.fetchall()[0][0])
     size = len(sql.encode(conn.encoding, "surrogateescape") if isinstance(sql, str) else sql) + 1
     if size > limit:
         raise TooLarge(

@@ -140,6 +140,26 @@ def mysql_duration(value: Any) -> str:
     return f"{text}.{rest:06d}" if rest else text
 
 
+def short_decimal(value: Any) -> Any:
+    """DuckDB makes a float of a Decimal with more than 38 digits."""
+    if not value.is_finite():
+        raise BadValue(f"{value} is no number that a DECIMAL can hold; give None, or a float")
+    _, digits, exponent = value.as_tuple()
+    if max(len(digits) + max(exponent, 0), -exponent) > 38:
+        raise BadValue("DuckDB's DECIMAL has 38 digits; give str(value) for a VARCHAR, or round it")
+    return value
+
+
+def of_one_type(value: Any) -> Any:
+    """DuckDB writes the items of a list as texts when they are of several types."""
+    kinds = {type(item) for item in value} - {type(None)}
+    if len(kinds) > 1:
+        raise BadValue(
+            f"a list for DuckDB has items of one type, got {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        )
+    return value
+
+
 def jsonb(value: Any) -> Any:
     """psycopg's wrapper for JSON."""
     from psycopg.types.json import Jsonb
@@ -212,6 +232,20 @@ MYSQL: dict[Any, Any] = {
     **_PATHS,
     **_SETS,
 }
+MYSQLDB: dict[Any, Any] = {**MYSQL, "datetime.time": time_text}
+DUCKDB: dict[Any, Any] = {
+    "pandas._libs.tslibs.nattype._NaT": no_moment,
+    "decimal.Decimal": short_decimal,
+    "datetime.datetime": plain_datetime,
+    "builtins.dict": json,
+    "builtins.list": of_one_type,
+    "builtins.tuple": of_one_type,
+    "builtins.bytearray": bytes,
+    "builtins.memoryview": bytes,
+    _JSON: json,
+    **_PATHS,
+    **_SETS,
+}
 
 
 class ValueRules:
@@ -248,11 +282,19 @@ MYSQL_TYPES = {  # the protocol's column types; DATE and DATETIME are not among 
     1: "int", 2: "int", 3: "int", 8: "int", 9: "int", 13: "int", 4: "float", 5: "float", 0: "Decimal", 246: "Decimal",
     11: "timedelta",
 }  # fmt: skip
+DUCKDB_TYPES = {  # what a type of DuckDB's Python module has as its `id`
+    **dict.fromkeys(
+        ["tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"], "int"
+    ),
+    "boolean": "bool", "float": "float", "double": "float", "decimal": "Decimal", "blob": "bytes", "date": "date", "time": "time",
+    "time with time zone": "time", "timestamp": "datetime", "timestamp with time zone": "datetime", "interval": "timedelta",
+    "uuid": "UUID",
+}  # fmt: skip
 _DATETIME, _TIMESTAMP = 12, 7
 
 
-def read_moments(conn: Any) -> None:
-    """Let a connection of PyMySQL bring DATETIME and TIMESTAMP as moments in UTC; '0000-00-00' stays a text."""
+def read_moments(converters: dict[Any, Any]) -> dict[Any, Any]:
+    """Let the converters of a MySQL connection bring DATETIME and TIMESTAMP as moments in UTC; '0000-00-00' stays a text."""
     from datetime import datetime
 
     def aware_of(read: Any) -> Any:
@@ -267,9 +309,20 @@ def read_moments(conn: Any) -> None:
         return moment
 
     for kind in (_DATETIME, _TIMESTAMP):
-        read = conn.decoders[kind]
-        if not hasattr(read, "is_moment"):
-            conn.decoders = {**conn.decoders, kind: aware_of(read)}
+        if not hasattr(converters[kind], "is_moment"):
+            converters[kind] = aware_of(converters[kind])
+    return converters
+
+
+def text_of_date(read: Any) -> Any:
+    """Return a reader of dates that leaves a text which is no date as it is; mysqlclient's own makes NULL of it."""
+
+    def date(text: Any) -> Any:
+        """Read a date."""
+        found = read(text)
+        return text if found is None else found
+
+    return date
 
 
 CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -288,4 +341,4 @@ def written(value: object, known: Mapping[type, object]) -> object:
     for number in (bool, int, float):
         if isinstance(value, number):
             return number(value)
-    raise BadValue(f"PyMySQL has no form for {type(value).__name__}")
+    raise BadValue(f"MySQL's driver has no form for {type(value).__name__}")

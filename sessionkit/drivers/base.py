@@ -12,6 +12,7 @@ from ..options import ISOLATION_LEVELS
 from ..sql.lexer import Lexicon
 from ._bulk import BulkRows
 from ._clients import Standins
+from ._transactions import Transactions
 from ._values import ValueRules
 from .sqlstates import SQLSTATES, by_sqlstate
 
@@ -35,7 +36,7 @@ CONNECTING = 10
 """Seconds that connecting may take where nothing else was said."""
 
 
-class Driver(Standins, ValueRules, BulkRows):
+class Driver(Transactions, Standins, ValueRules, BulkRows):
     """
     One DB-API module, as sessionkit needs it. Subclass it, set the class attributes, override what differs.
 
@@ -48,10 +49,10 @@ class Driver(Standins, ValueRules, BulkRows):
     schemes: ClassVar[tuple[str, ...]] = ()
     module: ClassVar[str] = ""
     extra: ClassVar[str] = ""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """Further top-level modules that define its exceptions and connections, such as one in C."""
     lexicon: ClassVar[Lexicon] = Lexicon()
     identifier_quote: ClassVar[str] = '"'
-    isolation_levels: ClassVar[tuple[str, ...]] = ISOLATION_LEVELS
-    """The levels that the server has; a weaker one that is asked for is raised to the next of these."""
     returning: ClassVar[bool] = False
     """Whether INSERT … RETURNING brings a generated key; else the cursor's lastrowid does."""
     for_update: ClassVar[str] = " FOR UPDATE"
@@ -205,6 +206,8 @@ class Driver(Standins, ValueRules, BulkRows):
 
         `tokens` are its significant tokens in upper case, a literal or quoted name by its first character.
         """
+        if tokens[:1] == ["CREATE"]:
+            return not {"TEMP", "TEMPORARY"}.isdisjoint(tokens[1:5])
         return tokens[:1] == ["SET"] and tokens[1:2] not in (["LOCAL"], ["TRANSACTION"])
 
     # -- statements
@@ -278,104 +281,6 @@ class Driver(Standins, ValueRules, BulkRows):
         """Tell whether a statement that starts with these words commits the open transaction by itself."""
         return False
 
-    # -- transactions
-
-    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
-        """
-        Begin a transaction; return True when it is open now, False when the next statement opens it by itself.
-
-        `write` says that it will write, for databases that take the lock at once. The default suits PEP 249's
-        implicit begin, and knows the standard's SET TRANSACTION.
-        """
-        if isolation_level or read_only:
-            self.run(conn, self.set_transaction(isolation_level, read_only))
-        return False
-
-    def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
-        """
-        Begin, and run the first statement as `fetch` does: for drivers that say `begins_with_first`.
-
-        `distant` says that a round trip costs more than anything that saves it.
-        """
-        self.begin(conn, None, False, False)
-        return self.fetch(conn, sql, parameters)
-
-    def level(self, wanted: str) -> str:
-        """Return the weakest isolation level of this server that is at least as strong as `wanted`."""
-        stronger = ISOLATION_LEVELS[ISOLATION_LEVELS.index(wanted) :]
-        return next((level for level in stronger if level in self.isolation_levels), ISOLATION_LEVELS[-1])
-
-    def set_transaction(self, isolation_level: str | None, read_only: bool) -> str:
-        """Return the standard's SET TRANSACTION statement."""
-        modes = [f"ISOLATION LEVEL {isolation_level}"] * bool(isolation_level) + ["READ ONLY"] * read_only
-        return f"SET TRANSACTION {', '.join(modes)}"
-
-    def restore(self, conn: Any) -> None:
-        """Undo what `begin` set for a read-only or isolated transaction, where it outlives the transaction."""
-
-    def begin_visibly(self, conn: Any) -> bool:
-        """Make the status say ACTIVE until the transaction ends, though nothing has run yet; False where that cannot be."""
-        return False
-
-    def commit(self, conn: Any) -> None:
-        """Commit, and raise when nothing was committed."""
-        conn.commit()
-
-    def rollback(self, conn: Any) -> bool:
-        """Roll back; return True when the server said that it kept something (tables without transactions)."""
-        conn.rollback()
-        return False
-
-    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
-        """Return which tables that these statements wrote to have no transactions, after a rollback that kept something."""
-        return []
-
-    def savepoint(self, conn: Any, name: str) -> None:
-        """Set a savepoint."""
-        self.run(conn, f"SAVEPOINT {name}")
-
-    def release(self, conn: Any, name: str) -> None:
-        """Release a savepoint, keeping its work."""
-        self.run(conn, f"RELEASE SAVEPOINT {name}")
-
-    def rollback_to(self, conn: Any, name: str) -> bool:
-        """Undo back to a savepoint, and release it; return what `rollback` returns."""
-        self.run(conn, f"ROLLBACK TO SAVEPOINT {name}")
-        self.run(conn, f"RELEASE SAVEPOINT {name}")
-        return False
-
-    def run(self, conn: Any, words: str) -> None:
-        """Run words that return nothing."""
-        cursor = conn.cursor()
-        try:
-            cursor.execute(words)
-        finally:
-            cursor.close()
-
-    def for_given(self, conn: Any) -> Driver:
-        """Return the driver for a connection that a session is given; refuse one whose state cannot be known."""
-        return self
-
-    # -- in time
-
-    def begin_limited(
-        self, conn: Any, isolation_level: str | None, read_only: bool, write: bool, seconds: float
-    ) -> bool:
-        """Begin as `begin` does a transaction whose statements the server is to end after `seconds` each."""
-        self.limit_server(conn, seconds)
-        return self.begin(conn, isolation_level, read_only, write)
-
-    def limit_server(self, conn: Any, seconds: float | None) -> None:
-        """Ask the server to end what runs longer than `seconds` by itself (None: no longer), with a round trip."""
-
-    def limit_next(self, conn: Any, seconds: float | None) -> None:
-        """
-        Let each call from now until the next `limit_next` end within `seconds`, a little more than the server's own limit.
-
-        Where nobody answers, the connection is closed. All that is done until the next `limit_next` shares the time.
-        None: no limit. It makes no round trip.
-        """
-
     # -- what it is
 
     def describe(self, conn: Any) -> dict[str, str]:
@@ -390,8 +295,12 @@ class Driver(Standins, ValueRules, BulkRows):
 
     def owns(self, exc: BaseException) -> bool:
         """Tell whether an exception is of this DB-API module."""
-        root = self.module.partition(".")[0]
-        return any(cls.__module__.partition(".")[0] == root for cls in type(exc).__mro__)
+        return self.made(type(exc))
+
+    def made(self, kind: type) -> bool:
+        """Tell whether a class, or one that it is derived from, is of this DB-API module."""
+        roots = (self.module.partition(".")[0], *self.modules)
+        return any(cls.__module__.partition(".")[0] in roots for cls in kind.__mro__)
 
     def diagnose(self, exc: BaseException) -> Diagnosis | None:
         """Say what a driver's exception means, or None when it is not the driver's. The text must hold no value."""

@@ -25,7 +25,7 @@ _TYPES = {oid: kind for oid, kind in POSTGRESQL_TYPES.items() if oid != _TIMETZ}
 
 
 class Pg8000(Driver):
-    """pg8000. A unit of work is three round trips: BEGIN, the statement, COMMIT."""
+    """pg8000. BEGIN and COMMIT are a round trip each; a statement is one, with parameters three: pg8000 prepares each anew."""
 
     name = "pg8000"
     schemes = ("postgresql", "postgres")
@@ -86,6 +86,10 @@ class Pg8000(Driver):
     def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """What DISCARD ALL undoes."""
         return leaves_on_postgresql(tokens, sql)
+
+    def commit(self, conn: Any) -> None:
+        """Send COMMIT as a word; pg8000's own `commit()` prepares it, which is three round trips."""
+        self.run(conn, "COMMIT")
 
     def rollback(self, conn: Any) -> bool:
         """Roll back, in a failed transaction too."""

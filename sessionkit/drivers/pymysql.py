@@ -6,24 +6,17 @@ from functools import cache
 from itertools import chain
 from time import monotonic
 
-from .. import errors
-from ..errors import ArgumentError, Diagnosis, lookup
-from ..mapping.values import BadValue
-from ..redact import MARK
-from ..sql.lexer import Lexicon
-from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
-from ._bulk import Packed
-from ._limits import LARGE, Reader, TooLarge, send_together, sized
-from ._mysql_errors import CODES, name_patterns, value_pattern
-from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, read_moments, written
-from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD, Driver
-from .sqlstates import named
+from ._limits import LARGE, Reader, send_together, sized
+from ._mysql import MySQL
+from ._values import CONTAINERS, read_moments, written
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from ..sql.lexer import Lexicon
     from ..url import URL
 
 # flags of the OK packet: SERVER_STATUS_IN_TRANS, SERVER_STATUS_NO_BACKSLASH_ESCAPES, and MariaDB's SERVER_STATUS_ANSI_QUOTES
@@ -34,38 +27,24 @@ _KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 _STALE = object()  # no timeout that a socket can have
 
 
-class PyMySQL(Packed, Driver):
+class PyMySQL(MySQL):
     """PyMySQL. A unit of work of one statement is two round trips: the statement and COMMIT."""
 
     name = "pymysql"
-    schemes = ("mysql", "mariadb", "mysql2", "tidb")
     module = "pymysql"
     extra = "mysql"
     spellings = ("pymysql",)
-    identifier_quote = "`"
-    lexicon = Lexicon(
-        "format", backslash=True, double_strings=True, escape_strings=False, mysql_comments=True, backtick=True,
-        empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
-    )  # fmt: skip
-    adapters, utc_adapters, column_types, utc_words = MYSQL, UTC_MYSQL, MYSQL_TYPES, "SET time_zone = '+00:00'"
     extras = frozenset(
         "escape escape_string literal insert_id affected_rows thread_id get_server_info open charset".split()
     )
     marking_extras = frozenset(["select_db"])
-    leaving = (False, True)
     untold_is_not_the_same = True
-    may_keep = True
 
     # -- connecting
 
-    def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
-        """utf8mb4, and rowcount as rows found rather than rows changed (CLIENT.FOUND_ROWS), as on other databases."""
-        given = super().arguments(url, options)
-        for key in ("connect_timeout", "read_timeout", "write_timeout", "port"):
-            if isinstance(given.get(key), str):
-                given[key] = _number(key, given[key])
-        flags = self.dbapi().constants.CLIENT.FOUND_ROWS | int(given.pop("client_flag", 0))
-        return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
+    def found_rows(self) -> int:
+        """PyMySQL's."""
+        return int(self.dbapi().constants.CLIENT.FOUND_ROWS)
 
     def close(self, conn: Any) -> None:
         """A second close raises in PyMySQL, so does one on a broken socket; an unread result would be drained later."""
@@ -158,15 +137,11 @@ class PyMySQL(Packed, Driver):
     def set_utc(self, conn: Any) -> None:
         """DATETIME and TIMESTAMP come back with UTC as their zone."""
         super().set_utc(conn)
-        read_moments(conn)
+        conn.decoders = read_moments({**conn.decoders})
 
     def lexicon_of(self, conn: Any) -> Lexicon:
         """The server tells its mode with each OK; ANSI_QUOTES MariaDB only."""
         return _LEXICONS[conn.server_status & (_NO_BACKSLASH | _ANSI_QUOTES)]
-
-    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
-        """What COM_RESET_CONNECTION undoes, and USE."""
-        return leaves_on_mysql(tokens, sql)
 
     # -- statements
 
@@ -210,10 +185,6 @@ class PyMySQL(Packed, Driver):
                 pass
         return rows, description, len(rows), None
 
-    def call(self, procedure: str, marks: str) -> str:
-        """CALL; parameters that come back are not fetched."""
-        return f"CALL {procedure}({marks})"
-
     def cursor(self, conn: Any) -> Any:
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
         return conn.cursor(_cursor_class())
@@ -224,6 +195,10 @@ class PyMySQL(Packed, Driver):
             cursor.execute(sql)
         else:
             cursor.execute(sql, self._checked(cursor, parameters))
+
+    def stream_cursor(self, conn: Any, words: Sequence[str]) -> Any:
+        """An unbuffered cursor, whose rows stay on the wire until they are asked for."""
+        return conn.cursor(_stream_class())
 
     def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
         """PyMySQL joins the rows of INSERT … VALUES into few statements."""
@@ -239,20 +214,7 @@ class PyMySQL(Packed, Driver):
             return row
         return tuple([written(value, known) for value in row])
 
-    def commits_implicitly(self, words: tuple[str, ...]) -> bool:
-        """DDL and administration do."""
-        return commits_on_mysql(words)
-
     # -- transactions
-
-    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
-        """Nothing is sent unless a mode is asked for (SET TRANSACTION: for the next), or a given connection has autocommit on."""
-        if not (isolation_level or read_only or conn.get_autocommit()):
-            return False
-        if isolation_level:
-            self.run(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation_level}")
-        self.run(conn, "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
-        return True
 
     def begin_visibly(self, conn: Any) -> bool:
         """START TRANSACTION where nothing has run yet; what has run may have begun, which COM_PING tells."""
@@ -262,41 +224,12 @@ class PyMySQL(Packed, Driver):
             self.run(conn, "START TRANSACTION")
         return True
 
-    def rollback(self, conn: Any) -> bool:
-        """Roll back; a warning comes with the answer when tables without transactions keep what was written to them."""
-        conn.query("ROLLBACK")
-        return bool(conn._result.warning_count) and _has_kept(conn)
-
-    def rollback_to(self, conn: Any, name: str) -> bool:
-        """As `rollback`."""
-        conn.query(f"ROLLBACK TO SAVEPOINT {name}")
-        kept = bool(conn._result.warning_count) and _has_kept(conn)
-        self.run(conn, f"RELEASE SAVEPOINT {name}")
-        return kept
-
-    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
-        """Ask which of the tables that are named between the verb and the values have an engine without transactions."""
-        names = {name for sql in statements for name in written_names(self.lexicon.tokens(sql))}
-        if not names:
-            return []
-        marks = ", ".join(["%s"] * len(names))
-        with conn.cursor(_cursor_class()) as cursor:
-            cursor.execute(
-                "SELECT t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine "
-                f"WHERE e.transactions = 'NO' AND t.table_name IN ({marks}) AND "
-                f"(t.table_schema = DATABASE() OR t.table_schema IN ({marks})) ORDER BY 1",
-                (*names, *names),
-            )
-            return [str(row[0]) for row in cursor.fetchall()]
+    def warned(self, conn: Any, words: str) -> bool:
+        """The OK packet has the number of warnings."""
+        conn.query(words)
+        return bool(conn._result.warning_count)
 
     # -- in time
-
-    def limit_server(self, conn: Any, seconds: float | None) -> None:
-        """MariaDB's max_statement_time, in seconds; MySQL's max_execution_time, in milliseconds and of SELECT only."""
-        if "MariaDB" in conn.get_server_info():
-            self.run(conn, f"SET SESSION max_statement_time = {seconds or 0:g}")
-        else:
-            self.run(conn, f"SET SESSION max_execution_time = {round((seconds or 0) * 1000)}")
 
     def limit_next(self, conn: Any, seconds: float | None) -> None:
         """PyMySQL reads in one place, which gets a deadline; its socket's timeout alone would start anew with each byte."""
@@ -334,32 +267,6 @@ class PyMySQL(Packed, Driver):
 
     # -- errors
 
-    def diagnose(self, exc: BaseException) -> Diagnosis | None:
-        """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
-        if isinstance(exc, (BadValue, TooLarge)):
-            return Diagnosis(errors.DataError, text=str(exc))
-        if not self.owns(exc):
-            return None
-        code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
-        found = super().diagnose(exc)
-        default = found.error if found else errors.DatabaseError
-        if not code:
-            if default is errors.InterfaceError or "Already closed" in str(exc):
-                return Diagnosis(errors.DisconnectionError, text="the connection is closed")
-            return found
-        if code == 1105 and "(errno 1213)" in str(exc):  # Vitess
-            return Diagnosis(errors.DeadlockError, code=code, text=str(exc.args[-1]))
-        text = str(exc.args[1]) if len(exc.args) > 1 else ""
-        names = named(text, name_patterns())
-        if "column" in names:
-            names["column"] = names["column"].replace("`", "")
-        return Diagnosis(
-            lookup(CODES, code, default=default),
-            code=code,
-            text=value_pattern().sub(rf"{MARK}\g<0>{MARK}", text),
-            **names,
-        )
-
 
 _LEXICONS = {  # the rules under each mode that the server tells
     flags: PyMySQL.lexicon.but(backslash=not flags & _NO_BACKSLASH, double_strings=not flags & _ANSI_QUOTES)
@@ -374,16 +281,11 @@ def _cursor_class() -> Any:
     return sized(Cursor)
 
 
-def _has_kept(conn: Any) -> bool:
-    """Look in the warnings of a rollback whether something could not be undone."""
-    conn.query("SHOW WARNINGS")
-    return any(int(row[1]) == _KEPT for row in conn._result.rows)
+@cache
+def _stream_class() -> Any:
+    from pymysql.cursors import SSCursor
 
-
-def _number(key: str, text: str) -> int:
-    if not text.isdigit():
-        raise ArgumentError(f"{key} is a whole number (seconds), got something else in the URL's query")
-    return int(text)
+    return sized(SSCursor)
 
 
 driver = PyMySQL()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ..errors import Error
+from ..errors import Error, OperationalError
 from ..mapping.copying import Batches, Conflict, adapted, checked_table, column_name, insert_into
 from ..mapping.entity import entity_of, quoted
 from ..mapping.objects import alike
@@ -16,7 +17,8 @@ from .statements import Statements
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from .._typing import SQL, Parameters, Source
     from ..mapping.rows import Row
@@ -65,8 +67,8 @@ class Bulk(Statements):
         Return the rows of a statement one by one, in constant memory: `with session.stream("select …") as rows: …`.
 
         `into` is what a row becomes, as with `query`; entities are not held in the identity map. `batch` rows are fetched at a
-        time. Meanwhile other statements run on SQLite and PostgreSQL, and are refused on MySQL. Leaving early costs nothing on
-        PostgreSQL and SQLite; on MySQL the rest is read, or the connection closed when the transaction is rolled back.
+        time. Meanwhile other statements run on SQLite and PostgreSQL, and are refused on MySQL and DuckDB. Leaving early costs
+        nothing, but on MySQL the rest is read, or the connection closed when the transaction is rolled back.
 
         Raises (when it is entered or read):
             InvalidRequestError: the statement returns no rows, or the block or the transaction has ended.
@@ -112,7 +114,8 @@ class Bulk(Statements):
         `rows` is any iterable of sequences, mappings, dataclasses or entities, read in constant memory, or a pandas, polars or
         pyarrow table. `columns` names the table's columns; mappings and objects bring their own names. `on_conflict="skip"` leaves
         a row alone whose `key` is there, `"update"` overwrites its other columns (MySQL goes by any unique key of the table).
-        It is COPY on PostgreSQL, packed INSERTs on MySQL, a prepared INSERT on SQLite.
+        It is COPY on PostgreSQL, packed INSERTs on MySQL, a prepared INSERT on SQLite, the appender on DuckDB (where a failure
+        ends the whole transaction).
 
         Raises:
             Error: a row was refused; the text says which one, counted from 0, where it can be told. Nothing of the call is kept.
@@ -129,7 +132,7 @@ class Bulk(Statements):
         quote = driver.identifier_quote
         insert = insert_into(checked_table(table), batches.columns, batches.width, quote)
         clause = conflict.clause(batches.columns, quote, driver.upserts == "ON CONFLICT")
-        with self.begin_nested():
+        with self._whole({source}):
             if driver.copies and clause:
                 self._copy_over(source, table, batches, conflict, clause)
                 return batches.done
@@ -138,6 +141,23 @@ class Bulk(Statements):
             for batch in batches:
                 self._send(source, insert + clause, batch, batches.done, words)
         return batches.done
+
+    def _whole(self, sources: set[Source]) -> AbstractContextManager[object]:
+        """Return a block of which nothing is kept when it fails: a savepoint, or the whole transaction where there are none."""
+        if all(source.driver.has_savepoints for source in sources):
+            return self.begin_nested()
+        return self._doomed_by_failure(sources)
+
+    @contextmanager
+    def _doomed_by_failure(self, sources: set[Source]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as exc:
+            for source in sources:
+                link = self._link(source)
+                if link.begun and link.failure is None:
+                    link.doom(exc if isinstance(exc, Error) else OperationalError(f"{type(exc).__name__} in many rows"))
+            raise
 
     def _copy_over(self, source: Source, table: str, batches: Batches, conflict: Conflict, clause: str) -> None:
         """Copy into a table of the transaction's own, and from there into the other: the last of rows with one key wins."""
@@ -195,7 +215,7 @@ class Bulk(Statements):
             entity_of(type(obj))
         with self._guard():
             self._ensure_begun()
-        with self.begin_nested():
+        with self._whole({self._source(bind, type(obj)) for obj in inserted}):
             for group in alike(inserted):
                 source = self._source(bind, type(group[0]))
                 for at in range(0, len(group), _TOGETHER):

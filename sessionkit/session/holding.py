@@ -135,8 +135,8 @@ class Hold:
         cause = self.failure
         if cause is not None and not self.is_doomed and (self.status() == INERROR or self.pending):
             error: Error = errors.TransactionAbortedError(
-                f"the transaction{self._on()} failed earlier and keeps nothing; roll back, or use begin_nested() "
-                "to go on after an error",
+                f"the transaction{self._on()} failed earlier and keeps nothing; roll back"
+                + (", or use begin_nested() to go on after an error" if self.source.driver.has_savepoints else ""),
             )
         else:
             error = errors.TransactionLostError(f"{self._what_became()}; roll back, or leave the block")

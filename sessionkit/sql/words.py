@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 READING = frozenset(
-    ["SELECT", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "PRAGMA", "SET", "USE", "HELP", "LISTEN", "UNLISTEN", "FETCH",
-     "MOVE", "CLOSE"]
+    ["SELECT", "FROM", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "SUMMARIZE", "PRAGMA", "SET", "USE", "HELP", "LISTEN",
+     "UNLISTEN", "FETCH", "MOVE", "CLOSE"]
 )  # fmt: skip
 """First words of statements that leave the data as it is (SQL cannot tell what a called function does)."""
 WRITING = frozenset(["INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE"])
@@ -178,6 +178,18 @@ def leaves_on_sqlite(tokens: Sequence[str], sql: str) -> bool:
         return True
     text = sql.upper()
     return (first == "CREATE" and "TEMP" in text) or "LOAD_EXTENSION" in text
+
+
+def leaves_on_duckdb(tokens: Sequence[str], sql: str) -> bool:
+    """Settings, variables, what is temporary, prepared statements, the schema in use."""
+    first = tokens[0] if tokens else ""
+    if first == "SET":
+        return True
+    if first == "PRAGMA":
+        return "=" in tokens
+    if first in ("RESET", "USE", "PREPARE", "DEALLOCATE", "ATTACH", "DETACH"):
+        return True
+    return first == "CREATE" and not {"TEMP", "TEMPORARY"}.isdisjoint(tokens[1:5])
 
 
 # -- what a statement names

@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
+from .traps import Traps
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
 
-class DriverContract:
+class DriverContract(Traps):
     """
     What every driver must keep, as tests: subclass it in a test file of yours and return an engine from `make_engine`.
 
-    The engine needs a database in which it may create and drop the table `contract`. `text_type` and
-    `integer_type` are the column types to use. Needs pytest, or any runner that takes classes of test methods.
+    The engine needs a database in which it may create and drop tables whose names begin with `contract`. What else a database
+    needs to be asked with, such as its column types, are attributes; see `Traps`. Needs pytest, or any runner that takes classes of
+    test methods. `kept` has what each promise came to, when the tests have run.
     """
-
-    text_type = "varchar(80)"
-    integer_type = "integer"
-    has_savepoints = True
 
     def make_engine(self) -> Engine:
         """Return a new engine on the driver under test."""
@@ -28,6 +26,7 @@ class DriverContract:
 
     def setup_method(self) -> None:
         """Make the engine and an empty table."""
+        type(self).kept = {**type(self).kept}  # its own, not that of the class above
         self.engine = self.make_engine()
         self.engine.execute("DROP TABLE IF EXISTS contract")
         self.engine.execute(
@@ -74,21 +73,6 @@ class DriverContract:
             caught = exc
         assert caught is not None
         assert self.notes() == []
-
-    def test_a_savepoint_is_undone_alone(self) -> None:
-        """An error inside a nested block undoes that block, and the outer one goes on."""
-        if not self.has_savepoints:
-            return
-        with self.engine.begin() as session:
-            self.put(session, 1, "outer")
-            try:
-                with session.begin_nested():
-                    self.put(session, 2, "inner")
-                    self.put(session, 1, "twice")
-            except errors.IntegrityError:
-                pass
-            self.put(session, 3, "after")
-        assert self.notes() == ["outer", "after"]
 
     def test_values_arrive_as_they_were(self) -> None:
         """Quotes, percent signs, backslashes, placeholders and other scripts go there and back unchanged."""

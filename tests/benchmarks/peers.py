@@ -11,9 +11,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine, entity
+from sessionkit.testing.proxy import Proxy
 
 from ..losses import peers as others
-from ..proxy import Proxy
 from ..servers import connect
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from sessionkit.testing.proxy import Proxy, is_commit
+
 from .. import servers
-from ..proxy import Proxy, is_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

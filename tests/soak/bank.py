@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from sessionkit import CommitUnknownError, create_engine, errors
 from sessionkit.retry.policy import Retry
+from sessionkit.testing.proxy import Proxy, is_commit
 
-from ..proxy import Proxy, is_commit
 from .checker import DONE, FAILED, UNKNOWN, History, Transfer, anomalies
 
 if TYPE_CHECKING:

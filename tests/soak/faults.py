@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionkit import CommitUnknownError, create_engine
 from sessionkit.retry.policy import Retry
-
-from ..proxy import Proxy, is_commit
+from sessionkit.testing.proxy import Proxy, is_commit
 
 if TYPE_CHECKING:
     from sessionkit import Engine, Session

@@ -14,8 +14,26 @@ if TYPE_CHECKING:
 
 
 def is_commit(data: bytes) -> bool:
-    """Tell whether a client's packet is COMMIT, in PostgreSQL's protocol or MySQL's (and not SET AUTOCOMMIT)."""
-    return data.endswith((b"\x03COMMIT", b"COMMIT\x00"))
+    """Tell whether a client's packet is COMMIT alone, in PostgreSQL's protocol (plain or prepared) or MySQL's."""
+    words = data.upper()
+    return words.endswith((b"\x03COMMIT", b"COMMIT\x00")) or (words[:1] == b"P" and b"\x00COMMIT\x00" in words)
+
+
+class Commits:
+    """Tells which of a client's packets lets the server commit: of a prepared COMMIT (pg8000) the one that executes it."""
+
+    def __init__(self) -> None:
+        self._is_prepared = False
+
+    def __call__(self, data: bytes) -> bool:
+        """Look at a packet."""
+        if is_commit(data):
+            self._is_prepared = data[:1] == b"P" and b"E\x00\x00\x00\t" not in data
+            return not self._is_prepared
+        if self._is_prepared and data[:1] == b"B":
+            self._is_prepared = False
+            return True
+        return False
 
 
 class Proxy:
@@ -23,9 +41,9 @@ class Proxy:
     Forwards TCP connections to `port` on this machine, from the port `self.port`. Close it after use.
 
     `trips` counts round trips: how often a client spoke after it had been answered. `delay` is the time that bytes take one
-    way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what passes; they return False to cut the connection
-    there and then, with `data` not passed on, or other bytes to pass instead. While `frozen`, nothing passes, and nothing is refused; while `refusing`,
-    every new connection is cut.
+    way, in seconds, and `trickle` the time that each byte of an answer takes. `on_sent(data)` and `on_answer(data)` look at what
+    passes; they return False to cut the connection there and then, with `data` not passed on, or other bytes to pass instead. While
+    `frozen`, nothing passes, and nothing is refused; while `refusing`, every new connection is cut.
     """
 
     def __init__(self, port: int) -> None:

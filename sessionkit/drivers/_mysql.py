@@ -1,0 +1,145 @@
+"""MySQL and MariaDB, whatever module speaks with them: words, state left behind, errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..errors import ArgumentError, Diagnosis, lookup
+from ..mapping.values import BadValue
+from ..redact import MARK
+from ..sql.lexer import Lexicon
+from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
+from ._bulk import Packed
+from ._limits import TooLarge
+from ._mysql_errors import CODES, name_patterns, value_pattern
+from ._values import MYSQL, MYSQL_TYPES, UTC_MYSQL
+from .base import Driver
+from .sqlstates import named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..url import URL
+
+KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
+
+
+class MySQL(Packed, Driver):
+    """What PyMySQL's driver and mysqlclient's share. Autocommit is off: the first statement begins by itself."""
+
+    schemes = ("mysql", "mariadb", "mysql2", "tidb")
+    leaving = (False, True)
+    may_keep = True
+    identifier_quote = "`"
+    lexicon = Lexicon(
+        "format", backslash=True, double_strings=True, escape_strings=False, mysql_comments=True, backtick=True,
+        empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
+    )  # fmt: skip
+    adapters, utc_adapters, column_types, utc_words = MYSQL, UTC_MYSQL, MYSQL_TYPES, "SET time_zone = '+00:00'"
+
+    def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
+        """utf8mb4, and rowcount as rows found rather than rows changed (CLIENT.FOUND_ROWS), as on other databases."""
+        given = super().arguments(url, options)
+        for key in ("connect_timeout", "read_timeout", "write_timeout", "port"):
+            if isinstance(given.get(key), str):
+                given[key] = _number(key, given[key])
+        flags = self.found_rows() | int(given.pop("client_flag", 0))
+        return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
+
+    def found_rows(self) -> int:
+        """Return the module's CLIENT.FOUND_ROWS."""
+        raise NotImplementedError
+
+    def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
+        """What COM_RESET_CONNECTION undoes, and USE."""
+        return leaves_on_mysql(tokens, sql)
+
+    def call(self, procedure: str, marks: str) -> str:
+        """CALL; parameters that come back are not fetched."""
+        return f"CALL {procedure}({marks})"
+
+    def commits_implicitly(self, words: tuple[str, ...]) -> bool:
+        """DDL and administration do."""
+        return commits_on_mysql(words)
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """Nothing is sent unless a mode is asked for (SET TRANSACTION: for the next), or a given connection has autocommit on."""
+        if not (isolation_level or read_only or conn.get_autocommit()):
+            return False
+        if isolation_level:
+            self.run(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation_level}")
+        self.run(conn, "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION")
+        return True
+
+    def rollback(self, conn: Any) -> bool:
+        """Roll back; a warning comes with the answer when tables without transactions keep what was written to them."""
+        return self.warned(conn, "ROLLBACK") and self._has_kept(conn)
+
+    def rollback_to(self, conn: Any, name: str) -> bool:
+        """As `rollback`."""
+        kept = self.warned(conn, f"ROLLBACK TO SAVEPOINT {name}") and self._has_kept(conn)
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+        return kept
+
+    def warned(self, conn: Any, words: str) -> bool:
+        """Run words, and return whether a warning came with the answer."""
+        raise NotImplementedError
+
+    def _has_kept(self, conn: Any) -> bool:
+        """Look in the warnings of a rollback whether something could not be undone."""
+        return any(int(row[1]) == KEPT for row in self.fetch(conn, "SHOW WARNINGS", None)[0])
+
+    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
+        """Ask which of the tables that are named between the verb and the values have an engine without transactions."""
+        names = {name for sql in statements for name in written_names(self.lexicon.tokens(sql))}
+        if not names:
+            return []
+        marks = ", ".join(["%s"] * len(names))
+        with self.cursor(conn) as cursor:
+            cursor.execute(
+                "SELECT t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine "
+                f"WHERE e.transactions = 'NO' AND t.table_name IN ({marks}) AND "
+                f"(t.table_schema = DATABASE() OR t.table_schema IN ({marks})) ORDER BY 1",
+                (*names, *names),
+            )
+            return [str(row[0]) for row in cursor.fetchall()]
+
+    def limit_server(self, conn: Any, seconds: float | None) -> None:
+        """MariaDB's max_statement_time, in seconds; MySQL's max_execution_time, in milliseconds and of SELECT only."""
+        if "MariaDB" in conn.get_server_info():
+            self.run(conn, f"SET SESSION max_statement_time = {seconds or 0:g}")
+        else:
+            self.run(conn, f"SET SESSION max_execution_time = {round((seconds or 0) * 1000)}")
+
+    def diagnose(self, exc: BaseException) -> Diagnosis | None:
+        """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
+        if isinstance(exc, (BadValue, TooLarge)):
+            return Diagnosis(errors.DataError, text=str(exc))
+        if not self.owns(exc):
+            return None
+        code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
+        found = super().diagnose(exc)
+        default = found.error if found else errors.DatabaseError
+        if not code:
+            if default is errors.InterfaceError or "Already closed" in str(exc):
+                return Diagnosis(errors.DisconnectionError, text="the connection is closed")
+            return found
+        if code == 1105 and "(errno 1213)" in str(exc):  # Vitess
+            return Diagnosis(errors.DeadlockError, code=code, text=str(exc.args[-1]))
+        text = str(exc.args[1]) if len(exc.args) > 1 else ""
+        names = named(text, name_patterns())
+        if "column" in names:
+            names["column"] = names["column"].replace("`", "")
+        return Diagnosis(
+            lookup(CODES, code, default=default),
+            code=code,
+            text=value_pattern().sub(rf"{MARK}\g<0>{MARK}", text),
+            **names,
+        )
+
+
+def _number(key: str, text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentError(f"{key} is a whole number (seconds), got something else in the URL's query")
+    return int(text)

@@ -1,0 +1,130 @@
+"""What a driver says of transactions: the words that begin and end them, savepoints, isolation, and limits of time."""
+
+from __future__ import annotations
+
+from ..errors import NotSupportedError
+from ..options import ISOLATION_LEVELS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, ClassVar
+
+
+class Transactions:
+    """The part of the driver contract that is about transactions; the defaults suit PEP 249's implicit begin."""
+
+    isolation_levels: ClassVar[tuple[str, ...]] = ISOLATION_LEVELS
+    """The levels that the server has; a weaker one that is asked for is raised to the next of these."""
+    tells_status: ClassVar[bool] = True
+    """Whether `status` tells a transaction that is open from one that is not; else it says UNTOLD, and does not guess."""
+    has_savepoints: ClassVar[bool] = True
+    """Whether a part of a transaction can be undone; else `savepoint` raises NotSupportedError and sends nothing."""
+
+    def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
+        """
+        Begin a transaction; return True when it is open now, False when the next statement opens it by itself.
+
+        `write` says that it will write, for databases that take the lock at once. The default suits PEP 249's
+        implicit begin, and knows the standard's SET TRANSACTION.
+        """
+        if isolation_level or read_only:
+            self.run(conn, self.set_transaction(isolation_level, read_only))
+        return False
+
+    def fetch_first(self, conn: Any, sql: str, parameters: Any, distant: bool) -> tuple[Any, Any, int, int | None]:
+        """
+        Begin, and run the first statement as `fetch` does: for drivers that say `begins_with_first`.
+
+        `distant` says that a round trip costs more than anything that saves it.
+        """
+        self.begin(conn, None, False, False)
+        return self.fetch(conn, sql, parameters)
+
+    def level(self, wanted: str) -> str:
+        """Return the weakest isolation level of this server that is at least as strong as `wanted`."""
+        stronger = ISOLATION_LEVELS[ISOLATION_LEVELS.index(wanted) :]
+        return next((level for level in stronger if level in self.isolation_levels), ISOLATION_LEVELS[-1])
+
+    def set_transaction(self, isolation_level: str | None, read_only: bool) -> str:
+        """Return the standard's SET TRANSACTION statement."""
+        modes = [f"ISOLATION LEVEL {isolation_level}"] * bool(isolation_level) + ["READ ONLY"] * read_only
+        return f"SET TRANSACTION {', '.join(modes)}"
+
+    def restore(self, conn: Any) -> None:
+        """Undo what `begin` set for a read-only or isolated transaction, where it outlives the transaction."""
+
+    def begin_visibly(self, conn: Any) -> bool:
+        """Make the status say ACTIVE until the transaction ends, though nothing has run yet; False where that cannot be."""
+        return False
+
+    def commit(self, conn: Any) -> None:
+        """Commit, and raise when nothing was committed."""
+        conn.commit()
+
+    def rollback(self, conn: Any) -> bool:
+        """Roll back; return True when the server said that it kept something (tables without transactions)."""
+        conn.rollback()
+        return False
+
+    def kept_tables(self, conn: Any, statements: Sequence[str]) -> list[str]:
+        """Return which tables that these statements wrote to have no transactions, after a rollback that kept something."""
+        return []
+
+    def savepoint(self, conn: Any, name: str) -> None:
+        """Set a savepoint."""
+        self.run(conn, f"SAVEPOINT {name}")
+
+    def release(self, conn: Any, name: str) -> None:
+        """Release a savepoint, keeping its work."""
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+
+    def rollback_to(self, conn: Any, name: str) -> bool:
+        """Undo back to a savepoint, and release it; return what `rollback` returns."""
+        self.run(conn, f"ROLLBACK TO SAVEPOINT {name}")
+        self.run(conn, f"RELEASE SAVEPOINT {name}")
+        return False
+
+    def run(self, conn: Any, words: str) -> None:
+        """Run words that return nothing."""
+        cursor = conn.cursor()
+        try:
+            cursor.execute(words)
+        finally:
+            cursor.close()
+
+    def for_given(self, conn: Any) -> Any:
+        """Return the driver for a connection that a session is given; refuse one whose state cannot be known."""
+        return self
+
+    # -- in time
+
+    def begin_limited(
+        self, conn: Any, isolation_level: str | None, read_only: bool, write: bool, seconds: float
+    ) -> bool:
+        """Begin as `begin` does a transaction whose statements the server is to end after `seconds` each."""
+        self.limit_server(conn, seconds)
+        return self.begin(conn, isolation_level, read_only, write)
+
+    def limit_server(self, conn: Any, seconds: float | None) -> None:
+        """
+        Ask the server to end what runs longer than `seconds` by itself (None: no longer), with a round trip.
+
+        Raises:
+            NotSupportedError: the driver limits neither here nor by `limit_next`.
+        """
+        if seconds is not None and type(self).limit_next is Transactions.limit_next:
+            raise NotSupportedError(f"{self.name} has no way to end a statement in time; leave statement_timeout out")
+
+    def limit_next(self, conn: Any, seconds: float | None) -> None:
+        """
+        Let each call from now until the next `limit_next` end within `seconds`, a little more than the server's own limit.
+
+        Where nobody answers, the connection is closed. All that is done until the next `limit_next` shares the time.
+        None: no limit. It makes no round trip.
+        """
+
+    if TYPE_CHECKING:
+        name: ClassVar[str]
+
+        def fetch(self, conn: Any, sql: str, parameters: Any) -> tuple[Any, Any, int, int | None]: ...
