@@ -16,6 +16,10 @@ _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SECRET_KEYS = re.compile(r"pass|secret|token|pwd", re.IGNORECASE)
 
 
+_FILES = ("sqlite", "sqlite3", "duckdb")
+"""Schemes of databases in a file: a path and nothing before it."""
+
+
 class URL:
     """
     A database URL in its parts: `scheme+driver://user:password@host:port/database?key=value`.
@@ -68,7 +72,7 @@ class URL:
             )
         scheme, driver = head.group(1).lower(), head.group(2)
         rest, _, fragment = text[head.end() + 2 :].partition("#")
-        if scheme.startswith("sqlite"):
+        if scheme in _FILES:
             return cls._parse_file(scheme, driver, text[head.end() + 2 :])
         if _control(text):
             raise ArgumentError(
@@ -84,7 +88,7 @@ class URL:
         path, _, query = rest.partition("?")
         if path and not path.startswith("/"):
             raise ArgumentError(
-                f"two slashes in {scheme}:// are followed by a host, and SQLite has none; "
+                f"two slashes in {scheme}:// are followed by a host, and there is none; "
                 f"write three for a relative path ({scheme}:///file.db) and four for an absolute one"
             )
         database = _decode(path[1:], "path") if len(path) > 1 else None

@@ -25,7 +25,7 @@ FLOORS: list[list[list[str]]] = [
         ["pool", "pool.lease", "pool.slots", "pool.line", "pool.connections", "pool.pool"],
     ],
     [[
-        "drivers.sqlstates", "drivers.refusals", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
+        "drivers.sqlstates", "drivers.refusals", "drivers._names", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
         "drivers._sqlite_locks", "drivers._bulk", "drivers._transactions", "drivers._duckdb", "drivers.base", "drivers._mysql", "drivers.pg8000", "drivers.duckdb",
         "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers.mysqldb", "drivers",
     ]],
@@ -188,6 +188,21 @@ def test_the_public_names() -> None:
     assert set(PUBLIC) <= set(dir(sessionkit))
     with pytest.raises(AttributeError, match="no attribute 'Sesion'"):
         _ = sessionkit.Sesion
+
+
+def test_only_a_drivers_file_knows_its_name() -> None:
+    """No `if driver is …` elsewhere: what differs is an attribute or a method of the driver."""
+    from sessionkit.drivers import known
+
+    names = {name for found in known().values() for name in (found.name, found.module, *found.spellings)}
+    places = [
+        f"{path.name}:{node.lineno} {node.value}"
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "drivers" and path.name != "url.py"  # which knows schemes
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert places == []
 
 
 def test_every_public_thing_says_what_it_does() -> None:

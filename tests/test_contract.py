@@ -82,7 +82,7 @@ class OnPostgreSQL(OnServer):
 
     kind = "postgres"
     column_types: ClassVar = {**DriverContract.column_types, "bytes": "bytea"}
-    sleep_sql = "SELECT pg_sleep(3)"
+    sleep_sql = "SELECT pg_sleep(4)"
 
 
 class OnMariaDB(OnServer):
@@ -93,7 +93,7 @@ class OnMariaDB(OnServer):
         **DriverContract.column_types, "float": "double", "datetime": "datetime(6)", "time": "time(6)", "timedelta": "time(6)",
         "UUID": "char(36)", "bool": "boolean",
     }  # fmt: skip
-    sleep_sql = "SELECT 1 FROM dual WHERE sleep(3) = 0"
+    sleep_sql = "SELECT 1 FROM dual WHERE sleep(4) = 0"
     forgetful = "ENGINE = MyISAM"
 
 
@@ -135,6 +135,7 @@ class TestDuckDB(InFile):
 
     scheme = "duckdb"
     sleep_sql = "SELECT count(*) FROM range(100000000) a, range(300) b"
+    sleep_seconds = 20.0
 
 
 class TestPsycopg(OnPostgreSQL):

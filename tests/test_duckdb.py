@@ -301,7 +301,8 @@ def test_command_line(tmp_path: Path, path: str, capsys: pytest.CaptureFixture[s
     assert main(["load", url, "goods", str(bad), "--on-error", "skip"]) != 0
     assert "has no savepoints" in capsys.readouterr().err
     assert main(["copy", url, "select * from goods", f"sqlite:///{tmp_path}/x.db", "goods", "--create"]) == 0
-    assert main(["query", url, "select count(*) as n from goods"]) == 0
+    assert main(["copy", f"sqlite:///{tmp_path}/x.db", "select * from goods", url, "again", "--create"]) == 0
+    assert main(["query", url, "select count(*) as n from again"]) == 0
     assert "2" in capsys.readouterr().out
 
 

@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 _FIRST = 1000
 """Rows whose values tell the type of a column where the source does not."""
 _JSON = "JSON"
-NAMES = {
-    "sqlite3": {"bool": "integer", "int": "integer", "float": "real", "bytes": "blob", "timedelta": "integer"},
-    "psycopg": {
-        "bool": "boolean", "int": "bigint", "float": "double precision", "Decimal": "numeric", "bytes": "bytea", "date": "date",
-        "datetime": "timestamp", "moment": "timestamptz", "time": "time", "timedelta": "interval", "UUID": "uuid", _JSON: "jsonb",
-    },
-    "pymysql": {
-        "bool": "boolean", "int": "bigint", "float": "double", "Decimal": "decimal(65, 30)", "bytes": "longblob", "date": "date",
-        "datetime": "datetime(6)", "moment": "datetime(6)", "time": "time(6)", "timedelta": "time(6)", "UUID": "char(36)",
-        _JSON: "json", "str": "longtext",
-    },
-}  # fmt: skip
-"""What a column of a Python type is called by driver; a type that is not there is text."""
 
 
 class _Nothing:
@@ -63,8 +50,8 @@ def _copied(rows: Stream[Any], target: Engine, name: str, create: bool, bar: Bar
     it = iter(rows)
     first = list(islice(it, _FIRST))
     kinds = [_kind([row[at] for row in first], known) for at, known in enumerate(rows.types)]
-    names = NAMES.get(target.driver.name, NAMES["psycopg"])
-    typed = (f"{column} {names.get(kind, 'text')}" for column, kind in zip(columns, kinds, strict=True))
+    names = target.driver.names_of_types
+    typed = (f"{column} {names.get(kind, names['str'])}" for column, kind in zip(columns, kinds, strict=True))
     words = f"CREATE TABLE {table} ({', '.join(typed)})" if create else None
     alone = words is not None and target.driver.commits_implicitly(("CREATE", "TABLE"))
     if words and alone:  # this database commits at DDL: undone by hand below

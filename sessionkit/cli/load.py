@@ -198,8 +198,7 @@ class Loader:
         types = derive(self._source, self._engine.driver)
         self._booleans = [number for number, (kind, _) in enumerate(types) if kind == "boolean"]
         columns = ", ".join(f"{column} {name}" for column, (_, name) in zip(self._columns, types, strict=True))
-        strict = " STRICT" if self._engine.driver.name == "sqlite3" and self._engine.driver.returning else ""
-        return f"CREATE TABLE {self._table} ({columns}){strict}"
+        return f"CREATE TABLE {self._table} ({columns}){self._engine.driver.table_options()}"
 
 
 def _reason(exc: Error) -> str:

@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 
     from ..drivers.base import Driver
 
-TYPES = {
-    "psycopg": {
-        "integer": "integer", "bigint": "bigint", "real": "double precision", "numeric": "numeric", "boolean": "boolean",
-        "date": "date", "timestamp": "timestamp", "timestamptz": "timestamptz",
-    },
-    "pymysql": {
-        "integer": "int", "bigint": "bigint", "real": "double", "numeric": "decimal({before}, {after})", "boolean": "boolean",
-        "date": "date", "timestamp": "datetime(6)",
-    },
-    "sqlite3": {"integer": "integer", "bigint": "integer", "real": "real"},
-}  # fmt: skip
-"""What each kind of column is called by driver; for other drivers the standard's names. A kind that is not there is text."""
-STANDARD = {**TYPES["psycopg"], "timestamptz": "timestamp with time zone"}
-_TEXT = {"psycopg": "text", "sqlite3": "text"}
-_DECIMAL = (65, 30)
-"""How many digits MySQL's decimal has, and how many of them after the point."""
-
 
 class Source:
     """The file: `header` is its first line; `rows()` reads the others again from the start."""
@@ -187,16 +170,14 @@ def derive(source: Source, driver: Driver) -> list[tuple[str, str]]:
 
 
 def _named(column: Column, driver: Driver) -> tuple[str, str]:
-    kind = column.kind
-    name = TYPES.get(driver.name, STANDARD).get(kind)
-    if name is not None and "{before}" in name:
-        digits, fraction = column.before + column.after, column.after
-        name = name.format(before=digits, after=fraction) if digits <= _DECIMAL[0] and fraction <= _DECIMAL[1] else None
-    if name is not None:
-        return kind, name
-    if driver.name in _TEXT:
-        return "text", _TEXT[driver.name]
-    return "text", f"varchar({column.length + column.length // 4})" if column.length < 4000 else "longtext"
+    names, (most, most_after) = driver.type_names, driver.decimal_digits
+    kind, digits = column.kind, column.before + column.after
+    if kind == "numeric" and (digits > most or column.after > most_after):
+        kind = "text"
+    name = names.get(kind)
+    if name is None or kind == "text":
+        kind, name = "text", names["text" if column.length < 4000 else "long text"]
+    return kind, name.format(digits=digits, after=column.after, length=column.length + column.length // 4)
 
 
 def quoted_name(name: str, quote: str, dotted: bool = False) -> str:

@@ -13,6 +13,7 @@ from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
 from ._bulk import Packed
 from ._limits import TooLarge
 from ._mysql_errors import CODES, name_patterns, value_pattern
+from ._names import MYSQL_NAMES, MYSQL_OF_TYPES
 from ._values import MYSQL, MYSQL_TYPES, UTC_MYSQL
 from .base import Driver
 from .sqlstates import named
@@ -37,6 +38,7 @@ class MySQL(Packed, Driver):
         empty_set="SELECT NULL FROM DUAL WHERE FALSE", has_modes=True,
     )  # fmt: skip
     adapters, utc_adapters, column_types, utc_words = MYSQL, UTC_MYSQL, MYSQL_TYPES, "SET time_zone = '+00:00'"
+    type_names, names_of_types, decimal_digits = MYSQL_NAMES, MYSQL_OF_TYPES, (65, 30)
 
     def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
         """utf8mb4, and rowcount as rows found rather than rows changed (CLIENT.FOUND_ROWS), as on other databases."""

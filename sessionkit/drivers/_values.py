@@ -11,6 +11,7 @@ from math import isfinite
 
 from ..mapping.json import microseconds, to_text
 from ..mapping.values import BadValue, items
+from ._names import STANDARD_NAMES, STANDARD_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -264,6 +265,17 @@ class ValueRules:
         """Let moments come and go in UTC on a connection."""
         if self.utc_words:
             self.run(conn, self.utc_words)
+
+    type_names: ClassVar[Mapping[str, str]] = STANDARD_NAMES
+    """What `load --create` calls the type of each kind of column; a kind that is not there is text."""
+    names_of_types: ClassVar[Mapping[str, str]] = STANDARD_TYPES
+    """What `copy --create` calls the type of a column of a Python type; one that is not there is `str`'s."""
+    decimal_digits: ClassVar[tuple[int, int]] = (38, 38)
+    """How many digits a decimal has at most, and how many of them after the point."""
+
+    def table_options(self) -> str:
+        """Return what a CREATE TABLE of `load` ends with."""
+        return ""
 
     if TYPE_CHECKING:
 

@@ -6,6 +6,7 @@ from .. import errors
 from ..errors import Diagnosis
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
+from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._values import PG8000, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
 from .sqlstates import by_fields
@@ -37,6 +38,7 @@ class Pg8000(Driver):
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     adapters, column_types, utc_words = PG8000, _TYPES, "SET TIME ZONE 'UTC'"
+    type_names, names_of_types, decimal_digits = POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES, (131072, 16383)
     transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
     transaction_fate = "SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))"
 

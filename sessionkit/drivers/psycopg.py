@@ -12,6 +12,7 @@ from ..sql.words import leaves_on_postgresql
 from ..url import host_port
 from ._bulk import ByCopy, tuple_row
 from ._limits import Waiting, cancel
+from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
 from .sqlstates import CONNECTING_TEXTS, attempts, by_fields
@@ -41,6 +42,7 @@ class Psycopg(ByCopy, Driver):
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     adapters, column_types, utc_words = POSTGRESQL, POSTGRESQL_TYPES, "SET TIME ZONE 'UTC'"
+    type_names, names_of_types, decimal_digits = POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES, (131072, 16383)
     extras = frozenset("execute info closed broken fileno".split())
     marking_extras = frozenset("adapters add_notice_handler remove_notice_handler".split())
     leaving = (True, True)

@@ -10,6 +10,7 @@ from ..options import switch
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_sqlite
 from ._bulk import InTurn
+from ._names import SQLITE_NAMES, SQLITE_OF_TYPES
 from ._sqlite_errors import CODES, name_patterns
 from ._sqlite_locks import POLLING, again, patient
 from ._sqlite_locks import patience as seconds
@@ -49,6 +50,7 @@ class SQLite(InTurn, Driver):
     isolation_levels = ("SERIALIZABLE",)
     for_update = ""
     adapters, utc_adapters = SQLITE, UTC_SQLITE
+    type_names, names_of_types = SQLITE_NAMES, SQLITE_OF_TYPES
     extras = frozenset("execute executemany executescript total_changes iterdump backup interrupt getlimit".split())
     marking_extras = frozenset(
         "create_function create_aggregate create_window_function create_collation set_authorizer set_trace_callback "
@@ -297,6 +299,10 @@ class SQLite(InTurn, Driver):
             return conn.execute(words)
         except Exception as exc:
             return again(conn, exc, conn.execute, words)
+
+    def table_options(self) -> str:
+        """STRICT (since SQLite 3.37): a value of another type is an error."""
+        return " STRICT" if self.dbapi().sqlite_version_info >= (3, 37) else ""
 
     # -- in time
 

