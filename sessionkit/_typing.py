@@ -17,7 +17,7 @@ INERROR = 2
 """A transaction is open and refuses everything but ROLLBACK (PostgreSQL)."""
 BROKEN = 3
 """The connection is closed, in the middle of a command, or its state cannot be read."""
-UNTOLD = 4
+UNKNOWN = 4
 """The driver has no way to tell."""
 
 # What a statement may leave on a connection, beyond its transaction.

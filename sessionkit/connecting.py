@@ -63,7 +63,7 @@ class Connecting:
             raise
         if self.is_in_memory:
             self._only = conn
-        self._told("connect")
+        self._report("connect")
         return conn
 
     def _set_up(self, conn: Any) -> None:
@@ -137,7 +137,7 @@ class Connecting:
                 self.driver.rollback(conn)  # closing it would lose the database
                 return
             self.driver.close(conn)
-        self._told("close")
+        self._report("close")
 
     def _clean(self, conn: Any) -> bool:
         if not self.driver.clean(conn):
@@ -164,9 +164,9 @@ class Connecting:
                 raise
             raise errors.InterfaceError(f"a function of on_connect or on_return failed ({type(exc).__name__})") from exc
 
-    def _told(self, what: str) -> None:
-        if self.listeners.told:
-            self.listeners.tell(ConnectionEvent(self.name, what))
+    def _report(self, what: str) -> None:
+        if self.listeners.functions:
+            self.listeners.notify(ConnectionEvent(self.name, what))
 
 
 def is_outage(exc: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,9 @@ from .sql.template import rendered
 from .url import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ._typing import SQL, Parameters
+    from ._typing import SQL, Lender, Parameters
     from .events import Event
     from .mapping.rows import Row
     from .mapping.values import Own
@@ -86,13 +87,14 @@ class Engine(Connecting, Runner):
         self.patience = line[1] if line is not None else 0.0  # seconds in that line
         if echo:
             self.listeners.add(log_statement)
-        self.lender = self.pool = Pool(
+        self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             reset=self._keep if keep_state else self._reset,
             fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=is_outage, is_known=self._is_known,
             size=1 if self.is_in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
+        self.lender: Lender = self.pool
 
     # -- making sessions
 
@@ -133,6 +135,27 @@ class Engine(Connecting, Runner):
             raise
         return result
 
+    @contextmanager
+    def lending_from(self, lender: Lender, driver: Any) -> Iterator[None]:
+        """
+        Let sessions of every thread take connections from `lender`, and speak with them through `driver`, until the block ends.
+
+        This is how `sessionkit.testing.sandbox` works. `driver` is a `Driver` or has all that one has; `lender` lends with
+        `checkout`, `checkin`, `discard`, `abandon` and `suspect`, as a Pool does. Writers do not stand in line meanwhile.
+
+        Raises:
+            InvalidRequestError: a session holds a connection of the pool, which could not come home.
+        """
+        held = self.pool.leases()
+        if held:
+            raise errors.InvalidRequestError(f"a session holds a connection of {self!r}: {'; '.join(map(str, held))}")
+        before = self.lender, self.driver, self.line
+        self.lender, self.driver, self.line = lender, driver, None
+        try:
+            yield
+        finally:
+            self.lender, self.driver, self.line = before
+
     def resolve(self, name: str | None) -> Engine:
         """Return itself: an engine is the only database of its sessions, by its own name or by none."""
         if name is not None and name != self.name:
@@ -145,34 +168,34 @@ class Engine(Connecting, Runner):
 
     def ping(self) -> float:
         """Make a round trip on a pooled connection and return how long it took, in seconds."""
-        lease = self.pool.checkout()
+        lease = self.lender.checkout()
         try:
             started = self.clock()
             with map_errors(self.driver):
                 self.driver.ping(lease.conn)
             took = self.clock() - started
         except BaseException:
-            self.pool.discard(lease)
+            self.lender.discard(lease)
             raise
-        self.pool.checkin(lease)
+        self.lender.checkin(lease)
         return took
 
     def inspect(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """Return what a person wants to know (versions, isolation), and known hazards, each with what to do."""
-        lease = self.pool.checkout()
+        lease = self.lender.checkout()
         try:
             with map_errors(self.driver):
                 return self.driver.describe(lease.conn), self.driver.hazards(lease.conn)
         finally:
-            self.pool.checkin(lease)
+            self.lender.checkin(lease)
 
     def has_socket(self) -> bool:
         """Tell whether an idle connection has a socket that the pool can poll for a hang-up."""
-        lease = self.pool.checkout()
+        lease = self.lender.checkout()
         try:
             return self.driver.fileno(lease.conn) is not None
         finally:
-            self.pool.checkin(lease)
+            self.lender.checkin(lease)
 
     def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Tell `listener` of every statement, transaction word and connection; the function returned ends it."""

@@ -38,27 +38,27 @@ Event = StatementEvent | TransactionEvent | ConnectionEvent
 
 
 class Listeners:
-    """The functions that are called with each event (`told`), in turn, outside every lock; their errors are only logged."""
+    """The functions that are called with each event, in turn and outside every lock; their errors are only logged."""
 
-    __slots__ = ("told",)
+    __slots__ = ("functions",)
 
     def __init__(self) -> None:
-        self.told: tuple[Callable[[Event], object], ...] = ()
+        self.functions: tuple[Callable[[Event], object], ...] = ()
 
     def add(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Tell `listener` of every event from now on; the function returned takes it off again."""
-        self.told = (*self.told, listener)
+        """Call `listener` with every event from now on; the function returned takes it off again."""
+        self.functions = (*self.functions, listener)
 
         def remove() -> None:
-            self.told = tuple(told for told in self.told if told is not listener)
+            self.functions = tuple(function for function in self.functions if function is not listener)
 
         return remove
 
-    def tell(self, event: Event) -> None:
-        """Tell everybody of `event`."""
-        for listener in self.told:
+    def notify(self, event: Event) -> None:
+        """Call each function with `event`."""
+        for function in self.functions:
             try:
-                listener(event)
+                function(event)
             except Exception as exc:
                 from logging import getLogger
 
@@ -73,8 +73,8 @@ def log_statement(event: Event) -> None:
 
     log = getLogger("sessionkit.sql")
     if isinstance(event, StatementEvent):
-        told = event.error or f"{event.rowcount} rows"
-        log.info("%s: %s (%.1f ms, %s)", event.database, event.statement, event.seconds * 1000, told)
+        outcome = event.error or f"{event.rowcount} rows"
+        log.info("%s: %s (%.1f ms, %s)", event.database, event.statement, event.seconds * 1000, outcome)
     elif isinstance(event, TransactionEvent):
         log.info("%s: %s", event.database, event.action if event.name is None else f"{event.action} {event.name}")
     else:

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import Engine, create_engine, entity
-from sessionkit.testing import FakeDriver, fake_engine
-
-from . import servers
+from sessionkit.testing import FakeDriver, fake_engine, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

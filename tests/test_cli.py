@@ -50,10 +50,10 @@ def one_line(done: Any, code: int) -> str:
 
 
 def test_demo() -> None:
-    """Ends well, tells each step, and says that everything was as told."""
+    """Ends well, tells each step, and says that everything was as expected."""
     done = run("demo")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "Everything was as told." in told(done)
+    assert "Everything was as expected." in told(done)
     assert told(done).count("ok  bank:") == 7
 
 

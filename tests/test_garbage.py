@@ -13,8 +13,7 @@ import pytest
 
 from sessionkit import Rollback, create_engine, errors
 from sessionkit.testing import FakeError, fake_engine
-
-from .servers import free_port
+from sessionkit.testing.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -72,6 +72,7 @@ def test_the_second_program_runs() -> None:
         "docs/performance.md",
         "docs/values.md",
         "docs/recipes.md",
+        "docs/testing.md",
         "CONTRIBUTING.md",
     ],
 )

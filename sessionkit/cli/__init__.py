@@ -98,19 +98,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
-        return _told("interrupted; what was not committed is undone", 130)
+        return _complain("interrupted; what was not committed is undone", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
         return 1
     except (UsageError, Error, OSError) as exc:
-        told = exc
+        error = exc
     if options.traceback:
         import traceback
 
-        traceback.print_exception(told)
-    notes = "; ".join(getattr(told, "__notes__", ()))
-    wrong_usage = isinstance(told, (UsageError, ArgumentError, InterfaceError))
-    return _told(f"{told}{f' ({notes})' if notes else ''}", 2 if wrong_usage else 1)
+        traceback.print_exception(error)
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    wrong_usage = isinstance(error, (UsageError, ArgumentError, InterfaceError))
+    return _complain(f"{error}{f' ({notes})' if notes else ''}", 2 if wrong_usage else 1)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ def _url(given: str) -> str:
     return given
 
 
-def _told(text: str, code: int) -> int:
+def _complain(text: str, code: int) -> int:
     print(f"sessionkit: {shorten(text, 1000)}", file=sys.stderr)
     return code
 

@@ -26,8 +26,8 @@ def check(options: argparse.Namespace) -> int:
             ("pool", _pool(engine)),
         ]
         hazards = hazards + _second_owner()
-    for name, told in lines:
-        print(f"{name:<11} {told}")
+    for name, text in lines:
+        print(f"{name:<11} {text}")
     if not hazards:
         print(f"{'hazards':<11} none known")
     for what, remedy in hazards:

@@ -33,7 +33,7 @@ class Account:
 
 
 class Timeline:
-    """Prints what was done and what the databases then hold, and checks each against what was told."""
+    """Prints what was done and what the databases then hold, and checks each against what was expected."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -41,7 +41,7 @@ class Timeline:
         self.wrong = 0
 
     def tell(self, what: str, balances: dict[str, int], entries: int, ok: bool = True) -> None:
-        """Print one step; `ok` and the databases, read through connections of their own, must be as told."""
+        """Print one step; `ok` and the databases, read through connections of their own, must be as expected."""
         self._step += 1
         bank, audit = self._registry["bank"], self._registry["audit"]
         found = dict(bank.execute("select owner, balance from account order by owner").tuples())
@@ -50,7 +50,7 @@ class Timeline:
         self.wrong += not right
         held = ", ".join(f"{owner} {balance}" for owner, balance in found.items()) or "no accounts"
         print(f"{self._step:2}. {what}")
-        print(f"    {'ok ' if right else 'NOT AS TOLD'} bank: {held}; audit: {logged} entries")
+        print(f"    {'ok ' if right else 'NOT AS EXPECTED'} bank: {held}; audit: {logged} entries")
 
 
 def transfer(session: Session, source: Account, target: Account, amount: int) -> None:
@@ -63,7 +63,7 @@ def transfer(session: Session, source: Account, target: Account, amount: int) ->
 
 
 def demo() -> int:
-    """Run the demo; 0 when everything was as told."""
+    """Run the demo; 0 when everything was as expected."""
     with tempfile.TemporaryDirectory(prefix="sessionkit-demo-") as folder, Registry() as registry:
         registry.add("bank", f"sqlite:///{Path(folder, 'bank.db').as_posix()}")
         registry.add("audit", f"sqlite:///{Path(folder, 'audit.db').as_posix()}")
@@ -71,12 +71,12 @@ def demo() -> int:
         print("second line shows what the databases hold, as another connection sees it.\n")
         timeline = Timeline(registry)
         _tell_story(registry, timeline)
-        told = registry["bank"].pool.stats()
-        right = told["used"] == 0 and told["open"] <= told["max"]
+        stats = registry["bank"].pool.stats()
+        right = stats["used"] == 0 and stats["open"] <= stats["max"]
         timeline.wrong += not right
-        print(f"\n{'ok ' if right else 'NOT AS TOLD'} the bank's pool opened {told['open']} of {told['max']} connections "
-              f"for all of this; {told['used']} are lent now.")  # fmt: skip
-    print("Everything was as told." if not timeline.wrong else f"{timeline.wrong} steps were NOT as told.")
+        print(f"\n{'ok ' if right else 'NOT AS EXPECTED'} the bank's pool opened {stats['open']} of {stats['max']} connections "
+              f"for all of this; {stats['used']} are lent now.")  # fmt: skip
+    print("Everything was as expected." if not timeline.wrong else f"{timeline.wrong} steps were NOT as expected.")
     return 1 if timeline.wrong else 0
 
 
@@ -164,5 +164,5 @@ def _close_with_work_pending(registry: Registry) -> bool:
         session = registry.session()
         session.execute("update account set balance = 0")
         session.close()
-    told: list[Any] = [str(warning.message) for warning in caught]
-    return len(told) == 1 and "update account" in told[0]
+    texts: list[Any] = [str(warning.message) for warning in caught]
+    return len(texts) == 1 and "update account" in texts[0]

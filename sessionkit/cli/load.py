@@ -122,7 +122,7 @@ class Loader:
         return count
 
     def _batches(self) -> Iterator[tuple[list[Row], BadFields | None]]:
-        """Yield batches; one ends early where a row has too few or many fields, so that the first bad row is the one told."""
+        """Yield batches; one ends early where a row has too few or many fields, so that the first bad row is the one named."""
         width, size = len(self._columns), self._options.batch
         batch: list[Row] = []
         try:
@@ -208,7 +208,7 @@ def _reason(exc: Error) -> str:
 
 
 def _where(batch: list[Row], exc: Error) -> str:
-    """Return the line of the bad row of a batch, where it can be told, or the lines that it is among."""
+    """Return the line of the bad row of a batch, where it is known, or the lines that it is among."""
     number = getattr(exc.orig, "sessionkit_row", None)
     if number is not None:
         return f"line {batch[number][0]}, "

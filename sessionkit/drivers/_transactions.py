@@ -17,7 +17,9 @@ class Transactions:
     isolation_levels: ClassVar[tuple[str, ...]] = ISOLATION_LEVELS
     """The levels that the server has; a weaker one that is asked for is raised to the next of these."""
     tells_status: ClassVar[bool] = True
-    """Whether `status` tells a transaction that is open from one that is not; else it says UNTOLD, and does not guess."""
+    """Whether `status` tells a transaction that is open from one that is not; else it says UNKNOWN, and does not guess."""
+    instead_of_implicit_commit: ClassVar[str] = "commit first and run it outside a block, or use engine.execute()"
+    """What the error says to do when a statement that commits by itself is refused."""
     has_savepoints: ClassVar[bool] = True
     """Whether a part of a transaction can be undone; else `savepoint` raises NotSupportedError and sends nothing."""
 
@@ -84,6 +86,13 @@ class Transactions:
         self.run(conn, f"ROLLBACK TO SAVEPOINT {name}")
         self.run(conn, f"RELEASE SAVEPOINT {name}")
         return False
+
+    def set_read_only(self, conn: Any) -> bool:
+        """Let nothing be written from here on until the innermost savepoint ends; return False where that cannot be."""
+        return False
+
+    def check_deferred(self, conn: Any) -> None:
+        """Raise what COMMIT would raise because of a deferred constraint; the transaction goes on, and they stay deferred."""
 
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""

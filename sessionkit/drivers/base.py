@@ -7,7 +7,7 @@ transaction, and what its errors mean. It imports its module only when it connec
 from __future__ import annotations
 
 from .. import errors
-from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNTOLD
+from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNKNOWN
 from ..options import ISOLATION_LEVELS
 from ..sql.lexer import Lexicon
 from ._bulk import BulkRows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..url import URL
 
 __all__ = [
-    "ACTIVE", "BROKEN", "CONNECTING", "GRACE", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNTOLD", "Driver"
+    "ACTIVE", "BROKEN", "CONNECTING", "GRACE", "IDLE", "INERROR", "ISOLATION_LEVELS", "SQLSTATES", "UNKNOWN", "Driver"
 ]  # fmt: skip
 
 
@@ -65,8 +65,8 @@ class Driver(Transactions, Standins, ValueRules, BulkRows):
     """Whether a BEGIN without modes can travel with the first statement, by `fetch_first`."""
     limits_locally: ClassVar[bool] = False
     """Whether the limit that `begin_limited` sets ends with its transaction; else `limit_server` takes it back."""
-    untold_is_not_the_same: ClassVar[bool] = False
-    """Whether UNTOLD after ACTIVE means that the transaction that was ACTIVE has ended (another may have begun)."""
+    unknown_means_ended: ClassVar[bool] = False
+    """Whether UNKNOWN after ACTIVE means that the transaction that was ACTIVE has ended (another may have begun)."""
     may_keep: ClassVar[bool] = False
     """Whether a rollback may leave something (tables without transactions), and IDLE does not say that nothing was written."""
     may_commit_implicitly: ClassVar[bool] = True
@@ -146,8 +146,8 @@ class Driver(Transactions, Standins, ValueRules, BulkRows):
     # -- state
 
     def status(self, conn: Any) -> int:
-        """Return IDLE, ACTIVE, INERROR, BROKEN or UNTOLD, without a round trip."""
-        return UNTOLD
+        """Return IDLE, ACTIVE, INERROR, BROKEN or UNKNOWN, without a round trip."""
+        return UNKNOWN
 
     def status_after_error(self, conn: Any) -> int:
         """Return the status after a failed statement, with a round trip where nothing else tells the truth."""
@@ -183,7 +183,7 @@ class Driver(Transactions, Standins, ValueRules, BulkRows):
         if status == BROKEN:
             return False
         self.rollback(conn)
-        return self.status(conn) in (IDLE, UNTOLD)
+        return self.status(conn) in (IDLE, UNKNOWN)
 
     def reset(self, conn: Any) -> bool:
         """

@@ -12,7 +12,7 @@ from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_duckdb
 from ._duckdb import Cursor, Streamed, call, meaning, name_patterns, outcome, own_words
 from ._values import DUCKDB, DUCKDB_TYPES
-from .base import BROKEN, INERROR, UNTOLD, Driver
+from .base import BROKEN, INERROR, UNKNOWN, Driver
 from .sqlstates import named
 
 TYPE_CHECKING = False
@@ -82,7 +82,7 @@ class DuckDB(Driver):
             conn.get_table_names(_PROBE)
         except self.dbapi().Error as exc:
             return INERROR if meaning(exc) is errors.TransactionAbortedError else BROKEN
-        return UNTOLD
+        return UNKNOWN
 
     def is_in_step(self, conn: Any) -> bool:
         """There is no wire."""
@@ -91,7 +91,7 @@ class DuckDB(Driver):
     def clean(self, conn: Any) -> bool:
         """Roll back what was begun."""
         self.rollback(conn)
-        return self.status(conn) == UNTOLD
+        return self.status(conn) == UNKNOWN
 
     def ping(self, conn: Any) -> None:
         """Nothing can have hung up."""

@@ -9,7 +9,7 @@ from ..errors import ArgumentError
 from ._limits import sized
 from ._mysql import MySQL
 from ._values import CONTAINERS, MYSQLDB, read_moments, text_of_date, written
-from .base import ACTIVE, BROKEN, CONNECTING, IDLE, UNTOLD
+from .base import ACTIVE, BROKEN, CONNECTING, IDLE, UNKNOWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class MySQLdb(MySQL):
     mysqlclient. A unit of work of one statement is two round trips: the statement and COMMIT.
 
     What may have ended the transaction is followed by a question, `SELECT @@in_transaction`, which is a round trip: a CALL, an
-    error, and whatever ran on the connection itself. Oracle's MySQL has no such variable: nobody is told there of a procedure
-    that commits.
+    error, and whatever ran on the connection itself. Oracle's MySQL has no such variable: a procedure that commits is not
+    noticed there.
     """
 
     name = "mysqlclient"
@@ -89,7 +89,7 @@ class MySQLdb(MySQL):
         state = conn.__dict__
         if state.get("sessionkit_unseen"):
             return self._asked(conn)
-        return IDLE if state.get("sessionkit_idle") else UNTOLD
+        return IDLE if state.get("sessionkit_idle") else UNKNOWN
 
     def status_after_error(self, conn: Any) -> int:
         """A round trip."""
@@ -100,7 +100,7 @@ class MySQLdb(MySQL):
             return BROKEN
         if "MariaDB" not in conn.get_server_info():
             conn.ping()
-            return UNTOLD
+            return UNKNOWN
         with conn.cursor(_cursor_class()) as cursor:
             cursor.execute("SELECT @@in_transaction")
             return ACTIVE if cursor.fetchone()[0] else IDLE
@@ -196,7 +196,7 @@ class MySQLdb(MySQL):
     def begin_visibly(self, conn: Any) -> bool:
         """START TRANSACTION where none is open; from then on the server is asked. False where it cannot be."""
         status = self._asked(conn)
-        if status == UNTOLD:
+        if status == UNKNOWN:
             return False
         if status == IDLE:
             self.run(conn, "START TRANSACTION")

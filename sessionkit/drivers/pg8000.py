@@ -9,7 +9,7 @@ from ..sql.words import leaves_on_postgresql
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._values import PG8000, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
-from .sqlstates import by_fields
+from .sqlstates import by_fields, check_deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,15 @@ class Pg8000(Driver):
     def commit(self, conn: Any) -> None:
         """Send COMMIT as a word; pg8000's own `commit()` prepares it, which is three round trips."""
         self.run(conn, "COMMIT")
+
+    def set_read_only(self, conn: Any) -> bool:
+        """It ends with the savepoint."""
+        self.run(conn, "SET TRANSACTION READ ONLY")
+        return True
+
+    def check_deferred(self, conn: Any) -> None:
+        """All at once, in a savepoint that is undone, so that they are deferred again."""
+        check_deferred(self, conn)
 
     def rollback(self, conn: Any) -> bool:
         """Roll back, in a failed transaction too."""

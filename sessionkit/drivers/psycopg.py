@@ -15,7 +15,7 @@ from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
-from .sqlstates import CONNECTING_TEXTS, attempts, by_fields
+from .sqlstates import CONNECTING_TEXTS, attempts, by_fields, check_deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ class Psycopg(ByCopy, Driver):
 
     def lexicon_of(self, conn: Any) -> Lexicon:
         """The server tells each change of `standard_conforming_strings`; off, a backslash escapes in `'…'`."""
-        told = b"" if conn.closed else conn.pgconn.parameter_status(b"standard_conforming_strings")
-        return _BACKSLASH if told == b"off" else self.lexicon
+        setting = b"" if conn.closed else conn.pgconn.parameter_status(b"standard_conforming_strings")
+        return _BACKSLASH if setting == b"off" else self.lexicon
 
     def leaves_state(self, tokens: Sequence[str], sql: str) -> int:
         """What DISCARD ALL undoes."""
@@ -236,6 +236,15 @@ class Psycopg(ByCopy, Driver):
         conn.commit()
         if not conn.autocommit:
             conn.autocommit = True
+
+    def set_read_only(self, conn: Any) -> bool:
+        """It ends with the savepoint."""
+        self.run(conn, "SET TRANSACTION READ ONLY")
+        return True
+
+    def check_deferred(self, conn: Any) -> None:
+        """All at once, in a savepoint that is undone, so that they are deferred again."""
+        check_deferred(self, conn)
 
     def rollback(self, conn: Any) -> bool:
         """Roll back, and go back to autocommit."""

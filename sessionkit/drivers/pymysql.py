@@ -9,7 +9,7 @@ from time import monotonic
 from ._limits import LARGE, Reader, send_together, sized
 from ._mysql import MySQL
 from ._values import CONTAINERS, read_moments, written
-from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNTOLD
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNKNOWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PyMySQL(MySQL):
         "escape escape_string literal insert_id affected_rows thread_id get_server_info open charset".split()
     )
     marking_extras = frozenset(["select_db"])
-    untold_is_not_the_same = True
+    unknown_means_ended = True
 
     # -- connecting
 
@@ -91,7 +91,7 @@ class PyMySQL(MySQL):
         last = conn._result
         if last is None or last.server_status is not None:
             return IDLE
-        return BROKEN if last.unbuffered_active else UNTOLD
+        return BROKEN if last.unbuffered_active else UNKNOWN
 
     def status_after_error(self, conn: Any) -> int:
         """An error packet carries no flag; COM_PING brings the true one."""
@@ -218,7 +218,7 @@ class PyMySQL(MySQL):
 
     def begin_visibly(self, conn: Any) -> bool:
         """START TRANSACTION where nothing has run yet; what has run may have begun, which COM_PING tells."""
-        if self.status(conn) == UNTOLD:
+        if self.status(conn) == UNKNOWN:
             conn.ping(reconnect=False)
         if self.status(conn) == IDLE:
             self.run(conn, "START TRANSACTION")

@@ -14,6 +14,7 @@ from ._names import SQLITE_NAMES, SQLITE_OF_TYPES
 from ._sqlite_errors import CODES, name_patterns
 from ._sqlite_locks import POLLING, again, patient
 from ._sqlite_locks import patience as seconds
+from ._sqlite_state import check_deferred, make_like
 from ._values import SQLITE, UTC_SQLITE
 from .base import ACTIVE, BROKEN, IDLE, Driver
 from .sqlstates import named
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 _OWN_OPTIONS = ("busy_timeout", "foreign_keys", "journal_mode", "mode", "vfs", "uri", "cache", "immutable", "nolock")
 _IN_URI = ("mode", "vfs", "cache", "immutable", "nolock")
-# what a connection may be set to, and tell; what belongs to the database itself (user_version) is not among them
-_PRAGMAS = (
-    "foreign_keys", "busy_timeout", "query_only", "recursive_triggers", "ignore_check_constraints", "read_uncommitted",
-    "reverse_unordered_selects", "synchronous", "temp_store", "cache_size", "cache_spill", "automatic_index",
-    "cell_size_check", "defer_foreign_keys", "legacy_alter_table", "trusted_schema", "writable_schema", "secure_delete",
-    "full_column_names", "short_column_names", "empty_result_callbacks", "count_changes", "analysis_limit", "threads",
-    "journal_size_limit", "max_page_count", "mmap_size", "locking_mode", "fullfsync",
-    "checkpoint_fullfsync", "wal_autocheckpoint",
-)  # fmt: skip
 
 
 class SQLite(InTurn, Driver):
@@ -218,18 +210,7 @@ class SQLite(InTurn, Driver):
 
     def make_like(self, conn: Any, like: Any) -> None:
         """Detach what was attached, drop what is temporary, and set back the pragmas that can be read."""
-        kept = {row[1] for row in like.execute("PRAGMA database_list").fetchall()} | {"temp"}
-        for _, name, _ in conn.execute("PRAGMA database_list").fetchall():
-            if name not in kept:
-                conn.execute(f"DETACH {_quoted(name)}")
-        for kind in ("trigger", "view", "table"):
-            found = conn.execute("SELECT name FROM sqlite_temp_master WHERE type = ?", (kind,)).fetchall()
-            for (name,) in found:
-                conn.execute(f"DROP {kind} IF EXISTS temp.{_quoted(name)}")
-        for pragma in _PRAGMAS:
-            wanted, found = (one.execute(f"PRAGMA {pragma}").fetchone() for one in (like, conn))
-            if wanted != found and wanted is not None:
-                conn.execute(f"PRAGMA {pragma} = {wanted[0]}").fetchall()
+        make_like(conn, like)
 
     def ping(self, conn: Any) -> None:
         """Nothing can have hung up."""
@@ -266,6 +247,15 @@ class SQLite(InTurn, Driver):
     def run(self, conn: Any, words: str) -> None:
         """Run words that return nothing."""
         self._run(conn, words).close()
+
+    def check_deferred(self, conn: Any) -> None:
+        """SQLite counts the rows that lack what they point to, and tells nobody; so they are looked for."""
+        check_deferred(conn)
+
+    def set_read_only(self, conn: Any) -> bool:
+        """At any time."""
+        conn.execute("PRAGMA query_only = ON")
+        return True
 
     def for_given(self, conn: Any) -> SQLite:
         """
@@ -391,10 +381,6 @@ def _path(url: URL, own: Mapping[str, Any]) -> tuple[str, bool]:
 
     head = path if path.startswith("file:") else "file:" + quote(path)
     return head + (("&" if "?" in head else "?") + urlencode(extra) if extra else ""), True
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 driver = SQLite()

@@ -142,13 +142,13 @@ class Entity:
         lacking = [name for name in wanted if name.lower() not in lowered]
         surplus = [name for name in found if name.lower() not in names]
         if lacking or surplus or len(found) != len(wanted):
-            told = [
+            wrong = [
                 f"{what}: {', '.join(which)}"
                 for what, which in (("missing", lacking), ("superfluous", surplus))
                 if which
             ]
             raise ArgumentError(
-                f"a query for {self.cls.__name__} must bring each of its columns once ({'; '.join(told) or 'some came twice'}); "
+                f"a query for {self.cls.__name__} must bring each of its columns once ({'; '.join(wrong) or 'some came twice'}); "
                 f"select {', '.join(wanted)}"
             )
         order = [lowered.index(name) for name in names]

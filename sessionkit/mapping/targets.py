@@ -133,10 +133,10 @@ def _record(target: Any, name: str, names: list[str], types: Types, fields: list
     surplus = [column for column in names if column not in known]
     lacking = [field.name for field in fields if field.needed and field.name not in names]
     if surplus or lacking:
-        told = [f"no field for: {', '.join(surplus)}"] * bool(surplus) + [
+        problems = [f"no field for: {', '.join(surplus)}"] * bool(surplus) + [
             f"no column for: {', '.join(lacking)}"
         ] * bool(lacking)
-        raise ArgumentError(f"the row does not fit {name}: {'; '.join(told)}")
+        raise ArgumentError(f"the row does not fit {name}: {'; '.join(problems)}")
     readers = readers_of(target, name, names, types, values)
     given = [field for field in fields if field.name in names]
     positional = all(not field.by_name for field in given) and given == fields[: len(given)]

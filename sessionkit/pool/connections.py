@@ -69,7 +69,7 @@ class Keeper:
         """Tell whether a failed connect is to be tried again for the same caller: an outage, after better times."""
         return self.was_connected and self._is_outage(exc)
 
-    def told(self) -> Exception:
+    def last_error(self) -> Exception:
         """Return the error of the last attempt, for a caller who is not to try now: one for each, as it gets a traceback."""
         if self._last is None:
             return DisconnectionError("connecting failed a moment ago; try again")

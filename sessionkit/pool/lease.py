@@ -74,9 +74,9 @@ class LeaseInfo:
         self.waiting = slot.thread in waiting
 
     def __str__(self) -> str:
-        told = f', "{self.statement}"' if self.statement else ""
+        statement = f', "{self.statement}"' if self.statement else ""
         state = ", in transaction" if self.in_transaction else ""
-        return f"{self.age:.1f} s, thread {self.thread}, {self.place}{told}{state}" + (
+        return f"{self.age:.1f} s, thread {self.thread}, {self.place}{statement}{state}" + (
             ", itself waiting" if self.waiting else ""
         )
 
@@ -104,7 +104,7 @@ class Waiter:
 
 
 def timeout_text(limit: float, size: int, lent: Sequence[LeaseInfo], connect_error: str | None) -> str:
-    """Return what a caller that waited in vain is told: who holds the connections, or why none could be made."""
+    """Return what a caller that waited in vain is shown: who holds the connections, or why none could be made."""
     text = f"no connection within {limit:g} s ({len(lent)} of {size} lent"
     text += f"; oldest: {'; '.join(map(str, lent))})" if lent else ")"
     if connect_error:

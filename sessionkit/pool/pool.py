@@ -232,9 +232,9 @@ class Pool(Exchange):
                     if not keeper.may_repeat(exc):
                         raise
             elif not keeper.was_connected:
-                raise keeper.told()
+                raise keeper.last_error()
             if self._clock() + pause >= deadline:
-                raise keeper.told()
+                raise keeper.last_error()
             self._sleep(pause)
 
     def suspect(self) -> None:
@@ -281,6 +281,14 @@ class Pool(Exchange):
             getLogger("sessionkit.pool").warning("a connection is held for long: %s", LeaseInfo(slot, now))
 
     # -- ending
+
+    def revoke(self) -> list[LeaseInfo]:
+        """Take back what is lent: its borrowers find their connection gone. Return who they were; their places are made anew."""
+        lent = self.leases()
+        for slot in self._lent():
+            slot.conn, slot.pool = None, None
+            self._slots.discard(weakref.ref(slot))
+        return lent
 
     def dispose(self) -> None:
         """

@@ -174,7 +174,7 @@ class Exchange:
         """
         Make an empty slot for each that was lost, so that `size` of them live.
 
-        What lives is looked at, not concluded from what was told: an interrupt may have hit an earlier call here.
+        What lives is looked at, not concluded from the callbacks: an interrupt may have hit an earlier call here.
         """
         if not self._dead and sum(ref() is not None for ref in self._slots.copy()) == self.size:
             return

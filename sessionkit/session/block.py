@@ -107,9 +107,9 @@ class Transaction:
 
     def __enter__(self) -> Transaction:
         if self.status != OPEN or self.entered:
-            told = "is entered" if self.entered else f"is {self.status}"
+            state = "is entered" if self.entered else f"is {self.status}"
             raise InvalidRequestError(
-                f"this transaction {told} already; a block is entered once, begin() gives a new one"
+                f"this transaction {state} already; a block is entered once, begin() gives a new one"
             )
         self.entered = True
         return self

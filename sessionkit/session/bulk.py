@@ -118,7 +118,7 @@ class Bulk(Statements):
         ends the whole transaction).
 
         Raises:
-            Error: a row was refused; the text says which one, counted from 0, where it can be told. Nothing of the call is kept.
+            Error: a row was refused; the text says which one, counted from 0, where it is known. Nothing of the call is kept.
             ArgumentError: rows have no columns that are asked for, or differ in their number of values.
         """
         conflict = Conflict(on_conflict, key)

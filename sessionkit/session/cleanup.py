@@ -19,12 +19,12 @@ def quieten(failures: list[BaseException], because: BaseException | None = None)
     for failed in failures:
         if isinstance(failed, errors.Error):
             if isinstance(failed, (errors.TransactionLostError, errors.RollbackIncompleteError)):
-                _log("a rollback did not undo everything: %s", _told(failed))
+                _log("a rollback did not undo everything: %s", _described(failed))
                 kept += (str(failed),)
             else:
-                _log("rolling back failed, the connection was closed: %s", _told(failed))
+                _log("rolling back failed, the connection was closed: %s", _described(failed))
             if because is not None:
-                because.add_note(f"while cleaning up: {_told(failed)}")
+                because.add_note(f"while cleaning up: {_described(failed)}")
     failures[:] = [failed for failed in failures if not isinstance(failed, errors.Error)]
     return kept
 
@@ -47,12 +47,12 @@ def _first(failures: list[BaseException]) -> BaseException:
 
 def note(exc: BaseException, failed: BaseException) -> None:
     """Add to `exc` that cleaning up failed too, and log it. Our texts hold no values."""
-    told = _told(failed)
-    exc.add_note(f"while cleaning up: {told}")
-    _log("cleaning up failed after %s: %s", type(exc).__name__, told)
+    text = _described(failed)
+    exc.add_note(f"while cleaning up: {text}")
+    _log("cleaning up failed after %s: %s", type(exc).__name__, text)
 
 
-def _told(failed: BaseException) -> str:
+def _described(failed: BaseException) -> str:
     text = f": {failed}" if isinstance(failed, errors.Error) else ""
     return f"{type(failed).__name__}{text}"
 

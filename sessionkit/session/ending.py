@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import errors
-from .._typing import BROKEN, IDLE, INERROR, UNTOLD
+from .._typing import BROKEN, IDLE, INERROR, UNKNOWN
 from ..errors import is_interruption, map_error
 from ..events import TransactionEvent
 from .holding import Hold
@@ -43,8 +43,8 @@ class Ending(Hold):
             raise self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
-        if self.source.listeners.told:
-            self.source.listeners.tell(TransactionEvent(self.source.name, verb.replace("_", " "), name))
+        if self.source.listeners.functions:
+            self.source.listeners.notify(TransactionEvent(self.source.name, verb.replace("_", " "), name))
         return kept
 
     def release(self, level: int, name: str) -> None:
@@ -93,7 +93,7 @@ class Ending(Hold):
         Commit and give the connection back; whatever fails, the connection is given back or discarded.
 
         Raises:
-            TransactionLostError: the server had hung up before COMMIT was sent, which its socket told.
+            TransactionLostError: the server had hung up before COMMIT was sent, as its socket showed.
             CommitUnknownError: the connection was lost after COMMIT was sent.
             Error: the database refused; nothing was committed.
         """
@@ -117,8 +117,8 @@ class Ending(Hold):
                     raise
                 raise self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
             self.doubt = False
-            if self.source.listeners.told:
-                self.source.listeners.tell(TransactionEvent(self.source.name, "commit"))
+            if self.source.listeners.functions:
+                self.source.listeners.notify(TransactionEvent(self.source.name, "commit"))
         self.begun = False
         self.give_back()
 
@@ -169,10 +169,10 @@ class Ending(Hold):
         if not self.begun or self.doubt or self.lease is None:
             return None
         status = self.status()
-        if self.failure is None and status in (IDLE, UNTOLD) and self.stands() and status == IDLE:
+        if self.failure is None and status in (IDLE, UNKNOWN) and self.stands() and status == IDLE:
             self.is_gone = self.is_shown
         if self.is_gone:
-            return None if self.is_gone_told else self.lost()
+            return None if self.is_gone_reported else self.lost()
         written_alone = status == IDLE and bool(self.written) and self.failure is None and self.source.driver.may_keep
         if not discard and (status not in (IDLE, BROKEN) or written_alone) and self._send_rollback():
             return self._incomplete()
@@ -206,6 +206,6 @@ class Ending(Hold):
                 raise
             raise map_error(exc, driver, "ROLLBACK")
         self.doubt = False
-        if self.source.listeners.told:
-            self.source.listeners.tell(TransactionEvent(self.source.name, "rollback"))
+        if self.source.listeners.functions:
+            self.source.listeners.notify(TransactionEvent(self.source.name, "rollback"))
         return kept

@@ -27,14 +27,14 @@ class Hold:
     driver call until it has returned well or failed in step, so whatever interrupts it, the connection is
     discarded. `failure` is the first error that spoilt the transaction; nothing but an end is possible then. `is_doomed`
     says that it spoilt the transaction as a whole: no savepoint helps. `is_gone` says that the transaction was ended by
-    something that nobody saw, so that what it wrote may be kept; `is_gone_told`, that an error has said so.
+    something that nobody saw, so that what it wrote may be kept; `is_gone_reported`, that an error has said so.
     `holder` tells the lender who holds: the `id()` of the session, and where it was made. `depth` counts the nested
     levels whose savepoint is set here, `written` has the first statements that changed data, each once.
     """
 
     __slots__ = (
-        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_told", "is_left", "is_shown",
-        "lease", "limit", "modes", "open_cursors", "pending", "restoring", "source", "stream", "turn", "written",
+        "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_reported", "is_left",
+        "is_shown", "lease", "limit", "modes", "open_cursors", "pending", "restoring", "source", "stream", "turn", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -51,7 +51,7 @@ class Hold:
         self.restoring = False  # modes were set that outlive the transaction
         self.doubt = False
         self.failure: Error | None = None
-        self.is_doomed = self.is_gone = self.is_gone_told = False
+        self.is_doomed = self.is_gone = self.is_gone_reported = False
         self.is_shown = False  # the status had to say ACTIVE before a statement that runs what nobody sees
         self.turn: Any = None  # to write, where writers stand in line
         self.open_cursors: tuple[
@@ -106,7 +106,7 @@ class Hold:
                 "the connection is closed or in the middle of a command"
             )
             return False
-        if self.expected and (status == IDLE or self.source.driver.untold_is_not_the_same):
+        if self.expected and (status == IDLE or self.source.driver.unknown_means_ended):
             self.is_gone = True
             return False
         return True
@@ -146,7 +146,7 @@ class Hold:
     def _what_became(self) -> str:
         """Say of a transaction that is over what is known of its work."""
         if self.is_gone:
-            self.is_gone_told = True
+            self.is_gone_reported = True
             how = f"{shorten(str(self.failure), 200)}, in a statement that may have committed" if self.failure else ""
             return (
                 f"the transaction{self._on()} was ended inside it by something that nobody saw "

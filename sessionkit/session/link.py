@@ -36,8 +36,11 @@ class Link(Ending):
         if statement.writes and self.source.line is not None:
             self.take_turn()
         lease = self.lend(4)
-        if statement.leaves:
-            self._mark(lease, statement)
+        if statement.is_special:
+            if statement.commits and not self.source.driver.may_commit_implicitly:
+                self._check_implicit_commit(statement, True)
+            if statement.leaves:
+                self._mark(lease, statement)
         if not self.source.driver.autocommit or self.source.isolation_level:
             self._begin(lease, statement.writes)
         decides = not self.begun  # whether the call under way may be the one that commits
@@ -75,8 +78,8 @@ class Link(Ending):
         conn = self.lease.conn if self.lease is not None else None
         if conn is None:
             conn = self.conn()
-        told = source.listeners.told
-        started = source.clock() if told else 0.0
+        listened = source.listeners.functions
+        started = source.clock() if listened else 0.0
         self.doubt = True
         try:
             driver = source.driver
@@ -97,24 +100,24 @@ class Link(Ending):
         except Exception as exc:
             if is_interruption(exc, source.driver):
                 raise
-            raise self._failed_and_told(exc, statement, bound, started)
+            raise self._failed_and_reported(exc, statement, bound, started)
         self.doubt = False
         if statement.writes and statement not in self.written:
             self.remember(statement)
-        if told:
-            self._tell(statement, started, fetched[2], None)
+        if listened:
+            self._report(statement, started, fetched[2], None)
         return fetched
 
-    def _failed_and_told(self, exc: Exception, statement: Statement, bound: Any, started: float) -> Error:
+    def _failed_and_reported(self, exc: Exception, statement: Statement, bound: Any, started: float) -> Error:
         error = self._failed(exc, statement.sql, statement.is_opaque, bound)
-        if self.source.listeners.told:
-            self._tell(statement, started, -1, error)
+        if self.source.listeners.functions:
+            self._report(statement, started, -1, error)
         return error
 
-    def _tell(self, statement: Statement, started: float, rowcount: int, error: Error | None) -> None:
+    def _report(self, statement: Statement, started: float, rowcount: int, error: Error | None) -> None:
         source = self.source
         name = type(error).__name__ if error is not None else None
-        source.listeners.tell(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
+        source.listeners.notify(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
 
     def open_cursor(
         self,
@@ -128,8 +131,8 @@ class Link(Ending):
 
         `parameters` are the values that an error's text must not show; `make` makes the cursor, of the driver and its connection.
         """
-        driver, conn, told = self.source.driver, self.conn(), self.source.listeners.told
-        started = self.source.clock() if told else 0.0
+        driver, conn, listened = self.source.driver, self.conn(), self.source.listeners.functions
+        started = self.source.clock() if listened else 0.0
         self.doubt = True
         try:
             if self.limit is not None:
@@ -143,12 +146,12 @@ class Link(Ending):
         except Exception as exc:
             if is_interruption(exc, driver):
                 raise
-            raise self._failed_and_told(exc, statement, parameters, started)
+            raise self._failed_and_reported(exc, statement, parameters, started)
         self.doubt = False
         if statement.writes and statement not in self.written:
             self.remember(statement)
-        if told:
-            self._tell(statement, started, int(cursor.rowcount), None)
+        if listened:
+            self._report(statement, started, int(cursor.rowcount), None)
         return cursor
 
     def fetch(self, cursor: Any, size: int, sql: str) -> list[Any]:
@@ -260,7 +263,7 @@ class Link(Ending):
         if explicit or self.written or self.modes[1] or not self.source.driver.may_commit_implicitly:
             raise errors.ImplicitCommitError(
                 f'this database commits the transaction at "{shorten(statement.sql)}"; it was not sent: '
-                "commit first and run it outside a block, or use engine.execute()",
+                f"{self.source.driver.instead_of_implicit_commit}",
                 statement=statement.sql,
             )
 
@@ -297,5 +300,5 @@ class Link(Ending):
             raise map_error(exc, driver, "BEGIN")
         self.begun = True
         self.doubt = False
-        if self.source.listeners.told:
-            self.source.listeners.tell(TransactionEvent(self.source.name, "begin"))
+        if self.source.listeners.functions:
+            self.source.listeners.notify(TransactionEvent(self.source.name, "begin"))

@@ -204,7 +204,7 @@ class Stack:
     # -- ending it all
 
     def commit_all(self, root: Transaction) -> None:
-        """Commit for good on every database, first those that were written to; each is asked before any is told."""
+        """Commit for good on every database, those written to first; all are looked at before the first COMMIT."""
         links = self.links
         try:
             for link in links.values():

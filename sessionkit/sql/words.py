@@ -76,23 +76,23 @@ def refuse_control(words: list[str], tokens: list[str]) -> None:
     first, second = (*words, "", "")[:2]
     if first not in _CONTROL:
         return
-    told = first
+    word = first
     if first in ("START", "PREPARE"):
         if second != "TRANSACTION":
             return
-        told = f"{first} TRANSACTION"
+        word = f"{first} TRANSACTION"
     elif first == "EXECUTE":
         if second != "IMMEDIATE":
             return
-        told = "EXECUTE IMMEDIATE"
+        word = "EXECUTE IMMEDIATE"
     elif first == "SET":
         if not _sets_autocommit(tokens):
             return
-        told = "SET autocommit"
+        word = "SET autocommit"
     elif first == "XA" and second == "RECOVER":  # which only lists
         return
     raise InvalidRequestError(
-        f"{told} as a statement would change the transaction behind the session's back; it was not sent: {_CONTROL[first]}"
+        f"{word} as a statement would change the transaction behind the session's back; it was not sent: {_CONTROL[first]}"
     )
 
 

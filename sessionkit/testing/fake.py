@@ -1,4 +1,4 @@
-"""A strict fake driver that fails when told to.
+"""A strict fake driver that fails on request.
 
 `FakeDriver` is no database. It is there for what a real server cannot be made to do: a COMMIT that raises, a ROLLBACK
 that is interrupted. Whatever a real driver would suffer in silence it refuses.
@@ -78,9 +78,9 @@ class FakeDriver(Driver):
         """Return what was done, without the connections' numbers."""
         return [word for _, word in self.calls]
 
-    def step(self, conn: FakeConnection | None, operation: str, told: str | None = None) -> None:
+    def step(self, conn: FakeConnection | None, operation: str, shown: str | None = None) -> None:
         """Note an operation, and fail if that was asked for."""
-        self.calls.append((conn.number if conn is not None else 0, told or operation))
+        self.calls.append((conn.number if conn is not None else 0, shown or operation))
         at = next((number for number, failure in enumerate(self._failures) if failure[0] == operation), None)
         if at is None:
             return
@@ -158,7 +158,7 @@ class FakeConnection:
         self.savepoints: list[str] = []
         self._using = threading.Lock()
 
-    def use(self, operation: str, told: str | None = None) -> None:
+    def use(self, operation: str, shown: str | None = None) -> None:
         """Do something on this connection: refused when closed, or when another thread is at it."""
         if self.closed:
             self.driver.misuse.append(f"{operation} on connection {self.number}, which is closed")
@@ -167,7 +167,7 @@ class FakeConnection:
             self.driver.misuse.append(f"{operation} on connection {self.number}, which another thread is using")
             raise FakeError("error")
         try:
-            self.driver.step(self, operation, told)
+            self.driver.step(self, operation, shown)
         finally:
             self._using.release()
 

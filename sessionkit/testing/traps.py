@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from .. import errors
-from .proxy import Commits, Proxy
+from .._typing import ACTIVE, IDLE, UNKNOWN
+from .cuts import Cuts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..engine import Engine
 
 VALUES: dict[str, Any] = {
@@ -35,12 +34,12 @@ class Interrupted(BaseException):
     """What the signal's handler raises."""
 
 
-class Traps:
+class Traps(Cuts):
     """
     The traps, as tests. A driver's class says what its database needs to be asked with.
 
-    `column_types` are column types by the name of the Python type; `sleep_sql` runs for `sleep_seconds` or
-    longer; `state_sql` leaves something on the connection that `state_seen` would find, as an error or a value other than None; `forgetful` ends a
+    `column_types` are column types by the name of the Python type; `sleep_sql` runs for `sleep_seconds` or longer; `state_sql`
+    leaves something on the connection that `state_seen` would find, as an error or a value other than None; `forgetful` ends a
     CREATE TABLE whose table has no transactions.
     """
 
@@ -110,24 +109,36 @@ class Traps:
         self.came_to("COMMIT of an aborted transaction", how)
 
     def test_a_commit_behind_the_back(self) -> None:
-        """Something on the driver's connection committed: it is told, or the driver has declared that it cannot tell."""
-        told = ""
+        """Something on the driver's connection committed: an error says so, or the driver has declared that it cannot see it."""
+        where = "at the next statement"
         try:
             with self.engine.begin() as session:
                 self.put(session, 1, "before")
                 conn: Any = session.connection().driver_connection
                 conn.commit()
-                told = "at the next statement"
                 self.put(session, 2, "after")
-                told = "at the end"
+                where = "at the end"
         except errors.TransactionLostError:
-            pass
+            how = f"TransactionLostError {where}"
         else:
-            told = "not told"
-        assert told != "not told" or not self.engine.driver.tells_status
+            how = "not noticed: the driver cannot see it"
+            assert not self.engine.driver.tells_status
         assert self.notes()[:1] == ["before"]
-        how = "TransactionLostError " + told if told != "not told" else "not told: the driver cannot tell"
         self.came_to("a commit behind the back", how)
+
+    def test_the_status_is_no_guess(self) -> None:
+        """In a transaction and after it the status is right, or UNKNOWN where the driver has declared that it cannot tell."""
+        driver, lease = self.engine.driver, self.engine.pool.checkout()
+        driver.begin(lease.conn, None, False, True)
+        driver.run(lease.conn, "INSERT INTO contract (id, note) VALUES (9, 'stray')")
+        inside = driver.status(lease.conn)
+        driver.rollback(lease.conn)
+        after = driver.status(lease.conn)
+        self.engine.pool.checkin(lease)
+        unknown = set() if driver.tells_status else {UNKNOWN}
+        assert inside in {ACTIVE} | unknown
+        assert after in {IDLE} | unknown
+        self.came_to("the transaction's status", "shown at no cost" if driver.tells_status else "not shown: UNKNOWN")
 
     def test_ddl_inside_a_block(self) -> None:
         """DDL is undone with its block, or refused before it could commit what the block wrote."""
@@ -145,7 +156,7 @@ class Traps:
         self.came_to("DDL in a block", how)
 
     def test_a_rollback_that_cannot_be(self) -> None:
-        """What tables without transactions keep is told."""
+        """What tables without transactions keep is an error that names them."""
         if self.forgetful is None:
             self.came_to("tables without transactions", "there are none")
             return
@@ -181,100 +192,6 @@ class Traps:
         assert self.notes() == ["outer", "after"]
         assert refused != self.engine.driver.has_savepoints
         self.came_to("a block inside a block", "refused: NotSupportedError" if refused else "undone alone")
-
-    # -- connections that are cut
-
-    def _cut(self, look: Any) -> Iterator[tuple[Engine, Proxy]]:
-        """Yield an engine whose wire a proxy cuts, if the driver has a wire."""
-        from ..engine import create_engine
-        from ..url import URL
-
-        url = self.engine.url
-        if url.host not in ("127.0.0.1", "localhost") or url.port is None:
-            return
-        with Proxy(url.port) as proxy:
-            wire = URL(
-                url.scheme, driver=url.driver, username=url.username, password=url.password, host="127.0.0.1", port=proxy.port,
-                database=url.database, query=url.query,
-            )  # fmt: skip
-            with create_engine(wire, driver=self.engine.driver, pool_size=1) as engine:
-                look(proxy)
-                yield engine, proxy
-
-    def test_cut_before_commit(self) -> None:
-        """Nothing of it is there, and the error says so."""
-        caught: BaseException | None = None
-        for engine, proxy in self._cut(lambda proxy: None):
-            try:
-                with engine.begin() as session:
-                    self.put(session, 1)
-                    proxy.cut()
-                    time.sleep(0.2)
-            except errors.OperationalError as exc:
-                caught = exc
-            assert isinstance(
-                caught, (errors.TransactionLostError, errors.DisconnectionError, errors.CommitUnknownError)
-            )
-            self.came_to("cut before COMMIT", type(caught).__name__)
-            with engine.begin() as session:
-                self.put(session, 2, "next")
-        if caught is not None:
-            assert self.notes() == ["next"]
-
-    def test_cut_in_commit(self) -> None:
-        """COMMIT arrived, its answer did not: nobody knows, and the error says that."""
-        caught: BaseException | None = None
-        armed, cutting, is_commit = [False], [False], Commits()
-
-        def look(proxy: Proxy) -> None:
-            """Let COMMIT pass, and cut instead of the answer."""
-
-            def sent(data: bytes) -> bool:
-                """Look for COMMIT."""
-                cutting[0] = is_commit(data) and armed[0]
-                return True
-
-            proxy.on_sent = sent
-            proxy.on_answer = lambda data: not cutting[0]
-
-        for engine, _proxy in self._cut(look):
-            with engine.begin() as session:
-                self.put(session, 1, "first")
-            armed[0] = True
-            try:
-                with engine.begin() as session:
-                    self.put(session, 2, "second")
-            except errors.CommitUnknownError as exc:
-                caught = exc
-            armed[0] = cutting[0] = False
-            assert caught is not None
-            with engine.begin() as session:
-                self.put(session, 3, "next")
-            self.came_to("cut in COMMIT", "CommitUnknownError")
-        if caught is not None:
-            assert self.notes() == ["first", "second", "next"]
-
-    def test_cut_after_commit(self) -> None:
-        """The next one gets a new connection."""
-        for engine, proxy in self._cut(lambda proxy: None):
-            with engine.begin() as session:
-                self.put(session, 1, "first")
-            proxy.cut()
-            time.sleep(0.2)
-            with engine.begin() as session:
-                self.put(session, 2, "next")
-            assert self.notes() == ["first", "next"]
-            self.came_to("cut between two transactions", "nobody notices")
-
-    def test_round_trips(self) -> None:
-        """How often a unit of work of one statement waits for the server."""
-        for engine, proxy in self._cut(lambda proxy: None):
-            with engine.begin() as session:
-                self.put(session, 1)
-            before = proxy.trips
-            with engine.begin() as session:
-                self.put(session, 2)
-            self.came_to("round trips of a unit of work", str(proxy.trips - before))
 
     # -- in time
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine
-from tests import servers
+from sessionkit.testing import servers
 
 from . import bulk, contention, drivers, loading, peers
 from .harness import compare, table

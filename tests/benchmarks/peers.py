@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sessionkit import create_engine, entity
 from sessionkit.testing.proxy import Proxy
+from sessionkit.testing.servers import connect
 
 from ..losses import peers as others
-from ..servers import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

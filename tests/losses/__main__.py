@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .. import servers
+from sessionkit.testing import servers
+
 from .peers import PEERS, Peer
 from .traps import TRAPS, Trap, World
 

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sessionkit import URL, create_engine
-
-from .. import servers
+from sessionkit.testing import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

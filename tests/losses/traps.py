@@ -9,9 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from sessionkit.testing import servers
 from sessionkit.testing.proxy import Proxy, is_commit
-
-from .. import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

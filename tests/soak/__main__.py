@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import servers
+from sessionkit.testing import servers
+
 from . import bank, faults, lending
 
 if TYPE_CHECKING:

