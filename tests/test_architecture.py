@@ -39,15 +39,15 @@ FLOORS: list[list[list[str]]] = [
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
     [["connecting", "engine", "registry"]],
-    [["__init__"], ["cli"], ["testing"], ["dbapi"]],
+    [["__init__"], ["cli"], ["testing"], ["dbapi"], ["web"]],
 ]  # fmt: skip
-DOORS = ("cli", "testing", "dbapi")
+DOORS = ("cli", "testing", "dbapi", "web")
 
 
 def room_of(path: Path) -> str:
     """Return a file's name as the picture has it: a door as a whole."""
     parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
-    if parts[0] in ("cli", "testing", "__main__"):
+    if parts[0] in ("cli", "testing", "web", "__main__"):
         return "cli" if parts[0] == "__main__" else parts[0]
     if parts[-1] == "__init__" and len(parts) > 1:
         parts.pop()

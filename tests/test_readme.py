@@ -73,6 +73,7 @@ def test_the_second_program_runs() -> None:
         "docs/values.md",
         "docs/recipes.md",
         "docs/testing.md",
+        "docs/web.md",
         "CONTRIBUTING.md",
     ],
 )
