@@ -67,7 +67,8 @@ class Server:
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
+            start: Any = subprocess.Popen
+            self.process = start(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self._env, start_new_session=True, cwd="/", preexec_fn=self._die_with_parent, **_as(self._user),
             )  # fmt: skip
