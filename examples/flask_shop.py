@@ -29,7 +29,8 @@ SCHEMA = [
     "check (quantity > 0), foreign key (article) references article (code))",
 ]
 PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Shop</title>
-<style>body { font: 1rem/1.5 system-ui; margin: 2rem auto; max-width: 30rem; padding: 0 1rem; color-scheme: light dark }</style>
+<style>:root { color-scheme: light dark } label { display: block; margin-bottom: 1rem }
+body { font: 1rem/1.5 system-ui; margin: 2rem auto; max-width: 30rem; padding: 0 1rem }</style>
 <h1>Shop</h1>{% if error %}<p role="alert"><strong>{{ error }}</strong></p>{% endif %}
 <ul>{% for code, stock in stock %}<li>{{ code }}: {{ stock }} left</li>{% endfor %}</ul>
 <form method="post" action="/orders"><label>Article <input name="article" required></label>
