@@ -125,7 +125,7 @@ class TestSQLite(InFile):
 
     scheme = "sqlite"
     sleep_sql = (
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000000) SELECT count(*) FROM n"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000000) SELECT count(*) FROM n"
     )
     column_types: ClassVar = {**DriverContract.column_types, "timedelta": "integer"}
 
@@ -159,12 +159,19 @@ class TestMySQLdb(OnMariaDB):
     dialect = "mysql+mysqldb"
 
 
+UNCLOSED = pytest.mark.filterwarnings(
+    "ignore:unclosed", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pg8000's files
+
+
+@UNCLOSED
 class TestOwn(OnPostgreSQL):
     """The driver that docs/drivers.md ends with."""
 
     driver = Own()
 
 
+@UNCLOSED
 class TestUntold(OnPostgreSQL):
     """A driver that cannot tell its transaction's status."""
 

@@ -61,9 +61,17 @@ class Pg8000(Driver):
         return conn
 
     def close(self, conn: Any) -> None:
-        """A second close raises in pg8000."""
-        if conn._usock is not None:
+        """A second close raises in pg8000; and what it writes through would keep its socket where the network failed."""
+        if conn._usock is None:
+            return
+        file = conn._sock
+        try:
             super().close(conn)
+        finally:
+            try:
+                file.close()
+            except (OSError, ValueError):  # there is something in it that can be sent no more
+                pass
 
     # -- state
 
