@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
@@ -14,7 +15,7 @@ from ._bulk import Packed
 from ._limits import TooLarge
 from ._mysql_errors import CODES, name_patterns, value_pattern
 from ._names import MYSQL_NAMES, MYSQL_OF_TYPES
-from ._values import MYSQL, MYSQL_TYPES, UTC_MYSQL
+from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, written
 from .base import Driver
 from .sqlstates import named
 
@@ -83,6 +84,34 @@ class MySQL(Packed, Driver):
         kept = self.warned(conn, f"ROLLBACK TO SAVEPOINT {name}") and self._has_kept(conn)
         self.run(conn, f"RELEASE SAVEPOINT {name}")
         return kept
+
+    # -- statements
+
+    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
+        """Both modules write an unknown object as its str(): such values are refused here, before anything is sent."""
+        if parameters is None:
+            cursor.execute(sql)
+        else:
+            cursor.execute(sql, self.checked(cursor, parameters))
+
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """Both modules join the rows of INSERT … VALUES into few statements."""
+        types = set(map(type, chain.from_iterable(rows)))
+        if not (self.written_types(cursor.connection).keys() >= types and types.isdisjoint(CONTAINERS)):
+            rows = [self.checked(cursor, row) for row in rows]
+        cursor.executemany(sql, rows)
+
+    def checked(self, cursor: Any, row: Any) -> Any:
+        """Return a row of parameters as the module writes it faithfully, or raise BadValue."""
+        known = self.written_types(cursor.connection)
+        types = set(map(type, row))
+        if known.keys() >= types and types.isdisjoint(CONTAINERS):
+            return row
+        return tuple([written(value, known) for value in row])
+
+    def written_types(self, conn: Any) -> Mapping[type, object]:
+        """Return the types that a connection writes faithfully, as keys."""
+        raise NotImplementedError
 
     def warned(self, conn: Any, words: str) -> bool:
         """Run words, and return whether a warning came with the answer."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import chain
 
 from ..errors import ArgumentError
 from ._limits import sized
 from ._mysql import MySQL
-from ._values import CONTAINERS, MYSQLDB, read_moments, text_of_date, written
+from ._values import MYSQLDB, read_moments, text_of_date
 from .base import ACTIVE, BROKEN, CONNECTING, IDLE, UNKNOWN
 
 TYPE_CHECKING = False
@@ -169,27 +168,12 @@ class MySQLdb(MySQL):
         self.begin_visibly(conn)
         return self.fetch(conn, sql, parameters)
 
-    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
-        """mysqlclient writes an unknown object as its str(): such values are refused here, before anything is sent."""
-        if parameters is None:
-            cursor.execute(sql)
-        else:
-            cursor.execute(sql, self._checked(cursor, parameters))
-
-    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
-        """mysqlclient joins the rows of INSERT … VALUES into few statements."""
-        known = _known(cursor.connection)
-        types = set(map(type, chain.from_iterable(rows)))
-        if not (known.keys() >= types and types.isdisjoint(CONTAINERS)):
-            rows = [self._checked(cursor, row) for row in rows]
-        cursor.executemany(sql, rows)
-
-    def _checked(self, cursor: Any, row: Any) -> Any:
-        known = _known(cursor.connection)
-        types = set(map(type, row))
-        if known.keys() >= types and types.isdisjoint(CONTAINERS):
-            return row
-        return tuple([written(value, known) for value in row])
+    def written_types(self, conn: Any) -> dict[type, object]:
+        """Its encoders', and those that it writes without one."""
+        known = conn.__dict__.get("sessionkit_known")
+        if known is None:
+            known = conn.sessionkit_known = {**conn.encoders, str: None, bytes: None, bytearray: None}
+        return known  # type: ignore[no-any-return]
 
     # -- transactions
 
@@ -266,14 +250,6 @@ def _stream_class() -> Any:
     from MySQLdb.cursors import SSCursor
 
     return sized(SSCursor)
-
-
-def _known(conn: Any) -> dict[type, object]:
-    """Return the types that a connection writes faithfully."""
-    known = conn.__dict__.get("sessionkit_known")
-    if known is None:
-        known = conn.sessionkit_known = {**conn.encoders, str: None, bytes: None, bytearray: None}
-    return known  # type: ignore[no-any-return]
 
 
 driver = MySQLdb()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import chain
 from time import monotonic
 
 from ._limits import LARGE, Reader, send_together, sized
 from ._mysql import MySQL
-from ._values import CONTAINERS, read_moments, written
+from ._values import read_moments
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, UNKNOWN
 
 TYPE_CHECKING = False
@@ -160,7 +159,7 @@ class PyMySQL(MySQL):
             return self.fetch(conn, sql, parameters)
         cursor = conn.cursor(_cursor_class())
         try:
-            text = cursor.mogrify(sql, None if parameters is None else self._checked(cursor, parameters))
+            text = cursor.mogrify(sql, None if parameters is None else self.checked(cursor, parameters))
             sent = text.encode(conn.encoding, "surrogateescape")
             if len(sent) > LARGE:
                 self.begin_visibly(conn)
@@ -189,30 +188,13 @@ class PyMySQL(MySQL):
         """Return a buffered cursor that yields tuples, whatever the connection's cursorclass."""
         return conn.cursor(_cursor_class())
 
-    def execute(self, cursor: Any, sql: str, parameters: Any) -> None:
-        """PyMySQL writes an unknown object as its str(): such values are refused here, before anything is sent."""
-        if parameters is None:
-            cursor.execute(sql)
-        else:
-            cursor.execute(sql, self._checked(cursor, parameters))
-
     def stream_cursor(self, conn: Any, words: Sequence[str]) -> Any:
         """An unbuffered cursor, whose rows stay on the wire until they are asked for."""
         return conn.cursor(_stream_class())
 
-    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
-        """PyMySQL joins the rows of INSERT … VALUES into few statements."""
-        types = set(map(type, chain.from_iterable(rows)))
-        if not (cursor.connection.encoders.keys() >= types and types.isdisjoint(CONTAINERS)):
-            rows = [self._checked(cursor, row) for row in rows]
-        cursor.executemany(sql, rows)
-
-    def _checked(self, cursor: Any, row: Any) -> Any:
-        known = cursor.connection.encoders
-        types = set(map(type, row))
-        if known.keys() >= types and types.isdisjoint(CONTAINERS):
-            return row
-        return tuple([written(value, known) for value in row])
+    def written_types(self, conn: Any) -> Mapping[type, object]:
+        """Those of its encoders."""
+        return conn.encoders  # type: ignore[no-any-return]
 
     # -- transactions
 
