@@ -7,9 +7,10 @@ from ..errors import Diagnosis
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
+from ._postgresql import PostgreSQL
 from ._values import PG8000, POSTGRESQL_TYPES
-from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
-from .sqlstates import by_fields, check_deferred
+from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR
+from .sqlstates import by_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _TIMETZ = 1266  # which pg8000 brings as text
 _TYPES = {oid: kind for oid, kind in POSTGRESQL_TYPES.items() if oid != _TIMETZ}
 
 
-class Pg8000(Driver):
+class Pg8000(PostgreSQL):
     """pg8000. BEGIN and COMMIT are a round trip each; a statement is one, with parameters three: pg8000 prepares each anew."""
 
     name = "pg8000"
@@ -35,11 +36,8 @@ class Pg8000(Driver):
     spellings = ("pg8000",)
     is_default = False
     lexicon = Lexicon("format", dollar=True, nested=True, percent="unquoted", max_parameters=65535)
-    isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-    returning = True
     adapters, column_types, utc_words = PG8000, _TYPES, "SET TIME ZONE 'UTC'"
     type_names, names_of_types, decimal_digits = POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES, (131072, 16383)
-    transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
     transaction_fate = "SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))"
 
     # -- connecting
@@ -100,15 +98,6 @@ class Pg8000(Driver):
     def commit(self, conn: Any) -> None:
         """Send COMMIT as a word; pg8000's own `commit()` prepares it, which is three round trips."""
         self.run(conn, "COMMIT")
-
-    def set_read_only(self, conn: Any) -> bool:
-        """It ends with the savepoint."""
-        self.run(conn, "SET TRANSACTION READ ONLY")
-        return True
-
-    def check_deferred(self, conn: Any) -> None:
-        """All at once, in a savepoint that is undone, so that they are deferred again."""
-        check_deferred(self, conn)
 
     def rollback(self, conn: Any) -> bool:
         """Roll back, in a failed transaction too."""

@@ -13,9 +13,10 @@ from ..url import host_port
 from ._bulk import ByCopy, tuple_row
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
+from ._postgresql import PostgreSQL
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
-from .sqlstates import CONNECTING_TEXTS, attempts, by_fields, check_deferred
+from .sqlstates import CONNECTING_TEXTS, attempts, by_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 
 
-class Psycopg(ByCopy, Driver):
+class Psycopg(ByCopy, PostgreSQL):
     """psycopg 3. In autocommit mode a statement alone is one round trip; BEGIN is sent when a transaction is wanted."""
 
     name = "psycopg"
@@ -39,8 +40,6 @@ class Psycopg(ByCopy, Driver):
     spellings = ("psycopg", "psycopg3", "psycopg_binary")
     autocommit = True
     lexicon = Lexicon("format", dollar=True, nested=True, has_modes=True, max_parameters=65535)
-    isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-    returning = True
     adapters, column_types, utc_words = POSTGRESQL, POSTGRESQL_TYPES, "SET TIME ZONE 'UTC'"
     type_names, names_of_types, decimal_digits = POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES, (131072, 16383)
     extras = frozenset("execute info closed broken fileno".split())
@@ -48,7 +47,6 @@ class Psycopg(ByCopy, Driver):
     leaving = (True, True)
     begins_with_first = True
     limits_locally = True
-    transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
     transaction_fate = "SELECT pg_xact_status(CAST(:id AS xid8))"
 
     # -- connecting
@@ -236,15 +234,6 @@ class Psycopg(ByCopy, Driver):
         conn.commit()
         if not conn.autocommit:
             conn.autocommit = True
-
-    def set_read_only(self, conn: Any) -> bool:
-        """It ends with the savepoint."""
-        self.run(conn, "SET TRANSACTION READ ONLY")
-        return True
-
-    def check_deferred(self, conn: Any) -> None:
-        """All at once, in a savepoint that is undone, so that they are deferred again."""
-        check_deferred(self, conn)
 
     def rollback(self, conn: Any) -> bool:
         """Roll back, and go back to autocommit."""

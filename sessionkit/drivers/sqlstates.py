@@ -121,14 +121,6 @@ def attempts(text: str) -> str:
     return text.replace("connection failed: ", "")
 
 
-def check_deferred(driver: Any, conn: Any) -> None:
-    """Let PostgreSQL check its deferred constraints now, in a savepoint that is undone, so that they are deferred again."""
-    name = "sessionkit_deferred"
-    driver.savepoint(conn, name)
-    driver.run(conn, "SET CONSTRAINTS ALL IMMEDIATE")
-    driver.rollback_to(conn, name)
-
-
 @cache
 def value_pattern() -> re.Pattern[str]:
     """Where PostgreSQL quotes a value of class 22: at the end, or at the beginning."""

@@ -1,0 +1,30 @@
+"""PostgreSQL, whatever module speaks with it: levels, generated keys, transaction numbers, deferred constraints."""
+
+from __future__ import annotations
+
+from .base import Driver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_DEFERRED = "sessionkit_deferred"
+
+
+class PostgreSQL(Driver):
+    """What psycopg's driver and pg8000's share."""
+
+    isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    returning = True
+    transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
+
+    def set_read_only(self, conn: Any) -> bool:
+        """It ends with the savepoint."""
+        self.run(conn, "SET TRANSACTION READ ONLY")
+        return True
+
+    def check_deferred(self, conn: Any) -> None:
+        """All at once, in a savepoint that is undone, so that they are deferred again."""
+        self.savepoint(conn, _DEFERRED)
+        self.run(conn, "SET CONSTRAINTS ALL IMMEDIATE")
+        self.rollback_to(conn, _DEFERRED)
