@@ -131,6 +131,15 @@ class Connecting:
             self.driver.ping(conn)
             self.driver.limit_next(conn, None)
 
+    def cancel(self, conn: Any) -> None:
+        """
+        Ask, from another thread, that the statement which a lent connection runs end; then discard that connection.
+
+        It ends with QueryCancelledError in the thread that runs it, unless it was over before the server heard of it.
+        """
+        with map_errors(self.driver):
+            self.driver.cancel(conn, self.url, self._connect_args)
+
     def _close(self, conn: Any) -> None:
         with map_errors(self.driver):
             if conn is self._only:

@@ -140,8 +140,8 @@ class Engine(Connecting, Runner):
         """
         Let sessions of every thread take connections from `lender`, and speak with them through `driver`, until the block ends.
 
-        This is how `sessionkit.testing.sandbox` works. `driver` is a `Driver` or has all that one has; `lender` lends with
-        `checkout`, `checkin`, `discard`, `abandon` and `suspect`, as a Pool does. Writers do not stand in line meanwhile.
+        This is how `sessionkit.testing.sandbox` works. `driver` is a `Driver` or has all that one has; `lender` lends as a Pool
+        does, with `checkout`, `checkin`, `discard`, `abandon`, `suspect` and a `queue`. Writers do not stand in line meanwhile.
 
         Raises:
             InvalidRequestError: a session holds a connection of the pool, which could not come home.

@@ -18,6 +18,8 @@ LARGE = 256 * 1024
 
 CANCELLING = 0.15
 """Seconds for asking a server that did not answer in time to stop what it does."""
+CANCEL_CONNECTING = 2
+"""Seconds that a connection may take to be made which is only to say that a statement is to be cancelled."""
 
 
 class TooLarge(ValueError):

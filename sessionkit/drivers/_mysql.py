@@ -12,7 +12,7 @@ from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
 from ._bulk import Packed
-from ._limits import TooLarge
+from ._limits import CANCEL_CONNECTING, TooLarge
 from ._mysql_errors import CODES, name_patterns, value_pattern
 from ._names import MYSQL_NAMES, MYSQL_OF_TYPES
 from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, written
@@ -142,6 +142,14 @@ class MySQL(Packed, Driver):
             self.run(conn, f"SET SESSION max_statement_time = {seconds or 0:g}")
         else:
             self.run(conn, f"SET SESSION max_execution_time = {round((seconds or 0) * 1000)}")
+
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """KILL QUERY, by a connection of its own."""
+        other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
+        try:
+            self.run(other, f"KILL QUERY {conn.thread_id()}")
+        finally:
+            self.close(other)
 
     def diagnose(self, exc: BaseException) -> Diagnosis | None:
         """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""

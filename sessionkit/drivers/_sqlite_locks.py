@@ -29,8 +29,8 @@ def again(conn: Any, exc: Exception, call: Callable[..., Any], *arguments: Any) 
     SQLite itself asks with growing pauses, so that who waits longest is asked least, and in C, where no Ctrl-C gets through.
     Where it does not wait at all, waiting would be in vain: two transactions have read, and each is in the way of the other.
     """
-    until = monotonic() + patience(conn)
-    while getattr(exc, "sqlite_errorcode", 0) in _BUSY and monotonic() < until:
+    began = monotonic()
+    while getattr(exc, "sqlite_errorcode", 0) in _BUSY and monotonic() < began + patience(conn):
         time.sleep(0.001)
         started = monotonic()
         try:

@@ -7,8 +7,10 @@ from ..options import ISOLATION_LEVELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar
+
+    from ..url import URL
 
 
 class Transactions:
@@ -131,6 +133,13 @@ class Transactions:
 
         Where nobody answers, the connection is closed. All that is done until the next `limit_next` shares the time.
         None: no limit. It makes no round trip.
+        """
+
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """
+        Ask, from another thread, that what `conn` runs at this moment end; `url` and `options` are what it was made with.
+
+        It may come too late, and end what runs next, so the connection is not lent again. The default does nothing.
         """
 
     if TYPE_CHECKING:

@@ -233,6 +233,10 @@ class DuckDB(Driver):
         """max_execution_time, in milliseconds, for each statement of this connection."""
         self.run(conn, f"SET SESSION max_execution_time = {round((seconds or 0) * 1000)}")
 
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """DuckDB's own interrupt."""
+        conn.interrupt()
+
     # -- what it is
 
     def describe(self, conn: Any) -> dict[str, str]:

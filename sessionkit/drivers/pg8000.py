@@ -6,6 +6,7 @@ from .. import errors
 from ..errors import Diagnosis
 from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
+from ._limits import CANCEL_CONNECTING
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._postgresql import PostgreSQL
 from ._values import PG8000, POSTGRESQL_TYPES
@@ -115,6 +116,15 @@ class Pg8000(PostgreSQL):
         """The socket's timeout: for each read, so that a server that trickles is not caught."""
         if conn._usock is not None:
             conn._usock.settimeout(None if seconds is None else seconds + GRACE)
+
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """By a connection of its own: pg8000 has no request for it."""
+        number = int.from_bytes(conn._backend_key_data[:4], "big")
+        other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
+        try:
+            self.run(other, f"SELECT pg_cancel_backend({number})")
+        finally:
+            self.close(other)
 
     # -- what it is
 

@@ -276,6 +276,10 @@ class Psycopg(ByCopy, PostgreSQL):
             wait = conn.wait = Waiting(conn, _gave_up)
         wait.until = None if seconds is None else monotonic() + seconds + GRACE
 
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """libpq's request, encrypted as the connection is."""
+        cancel(conn)
+
     # -- what it is
 
     def describe(self, conn: Any) -> dict[str, str]:

@@ -304,6 +304,11 @@ class SQLite(InTurn, Driver):
         until = monotonic() + seconds
         conn.set_progress_handler(lambda: monotonic() > until, 1000)
 
+    def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
+        """What runs is interrupted; what waits for a lock does so no longer."""
+        conn.sessionkit_patience = 0.0
+        conn.interrupt()
+
     # -- what it is
 
     def describe(self, conn: Any) -> dict[str, str]:

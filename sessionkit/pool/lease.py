@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 _ROOT = __name__.partition(".")[0]
-OURS = frozenset([_ROOT, *(f"{_ROOT}.{room}" for room in ("session", "retry", "pool", "sql", "mapping", "drivers"))])
+OURS = frozenset(
+    [_ROOT, *(f"{_ROOT}.{room}" for room in ("session", "retry", "pool", "sql", "mapping", "drivers", "aio"))]
+)
 """The packages whose code is never the borrower."""
 NOBODY: Holder = (0, None, 0)
 """The holder of a lease that was borrowed without naming one."""
@@ -84,17 +86,44 @@ class LeaseInfo:
         return f"<LeaseInfo: {self}>"
 
 
+class Bell:
+    """In place of a waiter's lock for one that has no thread to wait in: it wakes an event loop when it is released."""
+
+    __slots__ = ("_lock", "_wake", "acquire")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._lock = allocate_lock()
+        self._wake = wake
+        self.acquire = self._lock.acquire
+
+    def release(self) -> None:
+        """Wake it; where the loop is closed, the slot dies with its waiter, and is made anew."""
+        self._lock.release()
+        try:
+            self._wake()
+        except RuntimeError:
+            pass
+
+    def again(self) -> Bell:
+        """Return another one that wakes the same."""
+        return Bell(self._wake)
+
+
 class Waiter:
-    """A thread in the queue: a lock that is released to wake it, and a claim that only one side can win."""
+    """Who stands in the queue: a lock that is released to wake it, and a claim that only one side can win."""
 
     __slots__ = ("__weakref__", "claim", "lock", "slot", "thread")
 
-    def __init__(self) -> None:
-        self.lock = allocate_lock()
+    def __init__(self, bell: Bell | None = None) -> None:
+        self.lock: Any = bell or allocate_lock()
         self.lock.acquire()
         self.claim = [True]
         self.slot: Slot | None = None
-        self.thread = get_ident()
+        self.thread = get_ident() if bell is None else 0
+
+    def again(self) -> Waiter:
+        """Return another one in its place."""
+        return Waiter(self.lock.again() if isinstance(self.lock, Bell) else None)
 
     def taken(self) -> Slot:
         """Return what was handed over, once."""

@@ -36,24 +36,26 @@ class Line(Exchange):
         self.name = name
         self._fill()
 
-    def take(self, holder: Holder, timeout: float) -> Slot:
+    def take(self, holder: Holder, timeout: float, slot: Slot | None = None) -> Slot:
         """
         Return the turn, waiting up to `timeout` seconds for it; `holder` is who will give it on, as with a pool's checkout.
+
+        `slot` is one that was taken or waited for already, by `take_free` or `stand_in_line`.
 
         Raises:
             LockTimeoutError: it did not come in time; the text says who has it.
             PoolDeadlockError: it never can, because a session on this very stack has it.
         """
-        slot = None
-        if self._dead:
-            self._reap()
-        if not self._waiters:
-            try:
-                slot = self._idle.pop()
-            except IndexError:
-                pass
         if slot is None:
-            slot = self._wait(timeout, caller(_getframe(1)))
+            if self._dead:
+                self._reap()
+            if not self._waiters:
+                try:
+                    slot = self._idle.pop()
+                except IndexError:
+                    pass
+            if slot is None:
+                slot = self._wait(timeout, caller(_getframe(1)))
         slot.holder = holder
         slot.thread = get_ident()
         slot.since = monotonic()

@@ -75,13 +75,20 @@ class Pool(Exchange):
 
     # -- lending
 
-    def checkout(self, timeout: float | None = None, holder: Holder = NOBODY, depth: int = 1) -> Slot:
+    @property
+    def queue(self) -> Exchange:
+        """Where those stand who wait for a connection: itself."""
+        return self
+
+    def checkout(
+        self, timeout: float | None = None, holder: Holder = NOBODY, depth: int = 1, slot: Slot | None = None
+    ) -> Slot:
         """
         Lend a connection as `slot.conn`, waiting up to `timeout` seconds (None: the pool's own) for one.
 
         Give it back with `checkin()` or `discard()`, or drop the last reference to the slot. `holder` is the
         `id()` of the object that will do so, and where that was made; `depth` is how many frames above this call the
-        borrower is, at least.
+        borrower is, at least. `slot` is one that was taken or waited for already, by `take_free` or `stand_in_line`.
 
         Raises:
             PoolTimeoutError: no connection came free in time; it names the holders.
@@ -94,16 +101,16 @@ class Pool(Exchange):
             frame = _getframe(1)
         if frame.f_globals.get("__package__") in OURS:
             frame = caller(frame)
-        slot = None
-        if self._dead:
-            self._replace_lost()
-        if not self._waiters:  # newcomers queue behind those who wait
-            try:
-                slot = self._idle.pop()
-            except IndexError:
-                pass
         if slot is None:
-            slot = self._wait(timeout, frame)
+            if self._dead:
+                self._replace_lost()
+            if not self._waiters:  # newcomers queue behind those who wait
+                try:
+                    slot = self._idle.pop()
+                except IndexError:
+                    pass
+            if slot is None:
+                slot = self._wait(timeout, frame)
         try:
             slot.holder = holder
             slot.thread = get_ident()

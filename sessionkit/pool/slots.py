@@ -20,7 +20,7 @@ from collections import deque
 from time import monotonic
 
 from ..errors import PoolDeadlockError, PoolTimeoutError
-from .lease import LeaseInfo, Slot, Waiter, holds_all, is_alone, timeout_text
+from .lease import Bell, LeaseInfo, Slot, Waiter, holds_all, is_alone, timeout_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,36 +88,38 @@ class Exchange:
             while left > 0:
                 if left <= look_at:
                     look_at = 0.0
-                    self._raise_if_deadlocked(frame)
+                    self.raise_if_deadlocked(frame)
                 if waiter.lock.acquire(timeout=min(TICK, left - look_at)):
                     return waiter.taken()
-                self._collect()
-                self._look_again()
-                if waiter.lock.acquire(blocking=False):
-                    return waiter.taken()
-                self._look_at_leases(self._clock())
-                if weakref.ref(waiter) not in self._in_line():
-                    # a slot is on its way, or its bringer was interrupted
-                    slot = self._leave(waiter)
-                    if slot is not None:
-                        return slot
-                    waiter = Waiter()  # again, in front
-                    self._waiters.appendleft(weakref.ref(waiter))
+                slot, waiter = self._look_for(waiter)
+                if slot is not None:
+                    return slot
                 left = deadline - monotonic()
             if look_at:
-                self._raise_if_deadlocked(frame)
+                self.raise_if_deadlocked(frame)
         except BaseException:
-            slot = self._leave(waiter)
-            if slot is not None:
-                self._put(slot)
-            if self._waiters:
-                self._match()
+            self.step_out(waiter)
             raise
         slot = self._leave(waiter)
         if slot is None:
-            self._timeouts += 1
-            raise self._timed_out(limit)
+            raise self.timed_out(limit)
         return slot  # it came at the last moment
+
+    def _look_for(self, waiter: Waiter) -> tuple[Slot | None, Waiter]:
+        """Look what was lost on the way to a waiter; return its slot if there is one, and who stands in line for it from now on."""
+        self._collect()
+        self._look_again()
+        if waiter.lock.acquire(blocking=False):
+            return waiter.taken(), waiter
+        self._look_at_leases(self._clock())
+        if weakref.ref(waiter) not in self._in_line():
+            # a slot is on its way, or its bringer was interrupted
+            slot = self._leave(waiter)
+            if slot is not None:
+                return slot, waiter
+            waiter = waiter.again()  # in front
+            self._waiters.appendleft(weakref.ref(waiter))
+        return None, waiter
 
     def _leave(self, waiter: Waiter) -> Slot | None:
         """Leave the queue without a trace; return what was handed over meanwhile, if anything was."""
@@ -198,6 +200,52 @@ class Exchange:
         finally:
             reaping.release()
 
+    # -- waiting without a thread: what an event loop does in the place of `_wait`
+
+    def take_free(self) -> Slot | None:
+        """Return a slot at once, or None where there is none, or somebody stands in line for it."""
+        if self._dead:
+            self._replace_lost()
+        if not self._waiters:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                pass
+        return None
+
+    def stand_in_line(self, wake: Callable[[], object]) -> Waiter:
+        """Stand in line as a thread does; `wake()` is called, in whatever thread, when `look` will return a slot."""
+        waiter = Waiter(Bell(wake))
+        self._waiters.append(weakref.ref(waiter))
+        self._look_again()
+        return waiter
+
+    def look(self, waiter: Waiter) -> tuple[Slot | None, Waiter]:
+        """Return the slot of who stands in line, or None, and who stands there from now on; to be called every `TICK` seconds."""
+        if waiter.lock.acquire(blocking=False):
+            return waiter.taken(), waiter
+        return self._look_for(waiter)
+
+    def step_out(self, waiter: Waiter) -> None:
+        """Leave the line; what came at the last moment goes to the next."""
+        slot = self._leave(waiter)
+        if slot is not None:
+            self._put(slot)
+        if self._waiters:
+            self._match()
+
+    def put_back(self, slot: Slot) -> None:
+        """Give back a slot that was taken here and never lent."""
+        if slot.pool is self:
+            self._put(slot)
+            if self._waiters:
+                self._match()
+
+    def timed_out(self, limit: float) -> Error:
+        """Count that somebody waited in vain, and return the error to raise."""
+        self._timeouts += 1
+        return self._timed_out(limit)
+
     # -- telling
 
     def leases(self) -> list[LeaseInfo]:
@@ -212,7 +260,7 @@ class Exchange:
     def _lent(self) -> list[Slot]:
         return [slot for slot in self._living() if slot.holder is not None]
 
-    def _raise_if_deadlocked(self, frame: FrameType) -> None:
+    def raise_if_deadlocked(self, frame: FrameType) -> None:
         """
         Raise when this stack holds every slot; one that an interrupt left in the garbage is not held, so that is looked at.
 

@@ -93,11 +93,11 @@ class Retry:
             return None
         return min(self.random() * min(self.cap, self.base * 2.0 ** min(attempt, 30)), left)
 
-    def wait(self, attempt: int, started: float, failed: errors.Error, least: int = 1) -> bool:
-        """Say what failed, and wait; False, at once and in silence, when no other attempt is to be; `least` as with `pause`."""
+    def announce(self, attempt: int, started: float, failed: errors.Error, least: int = 1) -> float | None:
+        """Say what failed, and return the seconds to wait; None, in silence, when no other attempt is to be."""
         pause = self.pause(attempt, started, least)
         if pause is None:
-            return False
+            return None
         from logging import getLogger
 
         getLogger("sessionkit.retry").warning(
@@ -106,5 +106,11 @@ class Retry:
         )  # fmt: skip
         if self.on_retry is not None:
             self.on_retry(attempt, failed, pause)
-        self.sleep(pause)
-        return True
+        return pause
+
+    def wait(self, attempt: int, started: float, failed: errors.Error, least: int = 1) -> bool:
+        """Say what failed, and wait; False, at once and in silence, when no other attempt is to be; `least` as with `pause`."""
+        pause = self.announce(attempt, started, failed, least)
+        if pause is not None:
+            self.sleep(pause)
+        return pause is not None

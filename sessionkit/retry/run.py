@@ -11,7 +11,7 @@ from .outcome import Witness, witness_for
 from .policy import Retry, may_repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .._typing import Source
     from ..session.session import Block, Session
@@ -51,7 +51,7 @@ class Runner:
 
         Raises:
             ArgumentError: `fn` is no plain function.
-        InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
+            InvalidRequestError: inside an open transaction of the same context, which it could not be part of.
             CommitUnknownError: nobody knows whether the last attempt committed.
             Error: the last error, with a note of how often it was tried and for how long.
         """
@@ -95,47 +95,105 @@ def _run(
     runner: Runner, fn: Callable[..., T], args: tuple[Any, ...], policy: Retry, idempotent: bool, resolve: Resolve,
     options: dict[str, Any],
 ) -> T:  # fmt: skip
-    """
-    Run `fn(session, *args)` in a block, again and again as the policy says; the last error is raised, with a note.
-
-    Raises:
-        InvalidRequestError: a transaction is open in this context.
-    """
-    if is_inside():
-        raise errors.InvalidRequestError(
-            "run() inside an open transaction: it could see nothing of it, might wait for it for ever, and could not be "
-            "undone with it; call the function with the session that you have"
-        )
-    witness = witness_for(runner, resolve)
-    if options.get("read_only"):
-        witness = None  # whether it committed makes no difference
-    started, attempt = policy.clock(), 0
+    """Run `fn(session, *args)` in a block, again and again as the policy says; the last error is raised, with a note."""
+    attempts = Attempts(runner, policy, idempotent, resolve, options)
     while True:
-        attempt += 1
-        begun = noted = False
         value: Any = None
         try:
-            if witness is not None:
-                witness.prepare()
-            begun = True
+            attempts.start()
             with runner.begin(**options) as session:
                 value = fn(session, *args)
-                if witness is not None:
-                    witness.note(session)
-                    noted = True
+                attempts.note(session)
             return value  # type: ignore[no-any-return]
         except errors.Error as exc:
             failed = exc
         try:
-            repeat = may_repeat(failed, idempotent or not begun)
-            if noted and witness is not None and isinstance(failed, errors.CommitUnknownError):
-                if _outcome(witness, policy, failed):
-                    return value  # type: ignore[no-any-return]
-                failed, repeat = _undone(failed), True
-            if not repeat or not policy.wait(attempt, started, failed):
-                if repeat or attempt > 1:
-                    failed.add_note(f"attempt {attempt}, {policy.clock() - started:.1f} s after the first began")
+            if attempts.has_happened(failed):
+                return value  # type: ignore[no-any-return]
+            policy.sleep(attempts.pause(failed))
+        finally:
+            del failed  # no frame keeps what is raised through it
+
+
+class Attempts:
+    """
+    The attempts of one `run`, whoever makes them: what is noted in each, and whether there is to be another.
+
+    Each begins with `start()`; `note(session)` is called when its work is done, before COMMIT. When it failed, `has_happened(exc)`
+    tells whether it was committed all the same, and then `pause(exc)` returns the seconds to wait before the next one.
+
+    Raises:
+        InvalidRequestError: a transaction is open in this context.
+    """
+
+    def __init__(
+        self, runner: Any, policy: Retry, idempotent: bool, resolve: Resolve, options: Mapping[str, Any]
+    ) -> None:
+        if is_inside():
+            raise errors.InvalidRequestError(
+                "run() inside an open transaction: it could see nothing of it, might wait for it for ever, and could not be "
+                "undone with it; call the function with the session that you have"
+            )
+        read_only = options.get("read_only")  # whether it committed makes no difference
+        witness = witness_for(runner, resolve)
+        self._witness: Witness | None = None if read_only else witness
+        self._policy = policy
+        self._idempotent = idempotent
+        self._number = 0
+        self._started = policy.clock()
+        self._has_begun = self._is_noted = self._is_undone = False
+
+    @property
+    def has_witness(self) -> bool:
+        """Whether `start` and `note` have something to do, which makes round trips."""
+        return self._witness is not None
+
+    def start(self) -> None:
+        """Begin an attempt; what fails in here has done no work."""
+        self._number += 1
+        self._has_begun = self._is_noted = self._is_undone = False
+        if self._witness is not None:
+            self._witness.prepare()
+        self._has_begun = True
+
+    def note(self, session: Session) -> None:
+        """Note in the transaction itself that it is this one."""
+        if self._witness is not None:
+            self._witness.note(session)
+            self._is_noted = True
+
+    def has_happened(self, failed: errors.Error) -> bool:
+        """
+        Tell whether an attempt that failed was committed, asking the database where that is not known and can be found out.
+
+        Raises:
+            CommitUnknownError: it is not known, and could not be found out.
+        """
+        if self._is_noted and self._witness is not None and isinstance(failed, errors.CommitUnknownError):
+            if _outcome(self._witness, self._policy, failed):
+                return True
+            self._is_undone = True
+        return False
+
+    def pause(self, failed: errors.Error) -> float:
+        """
+        Return the seconds to wait before the next attempt; what failed is logged.
+
+        Raises:
+            Error: what failed, when there is to be no other attempt, with a note of how often it was tried and for how long.
+        """
+        repeat = self._is_undone or may_repeat(failed, self._idempotent or not self._has_begun)
+        if self._is_undone:
+            failed = _undone(failed)
+        pause = self._policy.announce(self._number, self._started, failed) if repeat else None
+        try:
+            if pause is None:
+                if repeat or self._number > 1:
+                    failed.add_note(
+                        f"attempt {self._number}, {self._policy.clock() - self._started:.1f} s after the first began"
+                    )
                 raise failed
+            return pause
         finally:
             del failed  # no frame keeps what is raised through it
 

@@ -110,16 +110,23 @@ class OneConnection:
 
     # -- a lender
 
-    def checkout(self, timeout: float | None = None, holder: Holder = (0, None, 0), depth: int = 1) -> Lease:
-        """Lend the connection, when the transaction that has it ends."""
-        if self._thread == get_ident():
+    @property
+    def queue(self) -> Any:
+        """Where those stand who wait for it."""
+        return self._pool
+
+    def checkout(
+        self, timeout: float | None = None, holder: Holder = (0, None, 0), depth: int = 1, slot: Any = None
+    ) -> Lease:
+        """Lend the connection, when the transaction that has it ends; `slot` as with a pool's checkout."""
+        if slot is None and self._thread == get_ident():
             held = "; ".join(map(str, self._pool.leases()))
             raise PoolDeadlockError(
                 "a database has one connection in a sandbox, and another session of this thread holds it: end its transaction "
                 f"first, or use that session ({held})"
             )
-        lease = self._pool.checkout(timeout, holder, depth + 1)
-        self._thread = get_ident()
+        lease = self._pool.checkout(timeout, holder, depth + 1, slot)
+        self._thread = get_ident() if slot is None else None  # an asynchronous session is of no thread
         return lease
 
     def checkin(self, lease: Any, /) -> None:

