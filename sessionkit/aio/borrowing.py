@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
 from ..pool.lease import caller
-from .threads import wait_in_line
+from .waiting import wait_in_line
 
 if TYPE_CHECKING:
     from .._typing import Holder

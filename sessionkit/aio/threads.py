@@ -1,26 +1,22 @@
-"""A call in a worker thread, which a task that is cancelled brings to its end; and waiting in the pool's line without a thread."""
+"""A call in a worker thread, which a task that is cancelled brings to its end."""
 
 from __future__ import annotations
 
 import math
+import os
 from _thread import allocate_lock
-from sys import _getframe
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from asyncio import CancelledError, current_task, wrap_future
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from anyio import CancelScope, CapacityLimiter, Event, get_cancelled_exc_class, move_on_after, to_thread
-from anyio.lowlevel import RunVar, current_token
-
-from ..pool.lease import caller
+from anyio import CancelScope, CapacityLimiter, get_cancelled_exc_class, to_thread
+from anyio.lowlevel import RunVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..pool.lease import Slot
-
 T = TypeVar("T")
-LOOKING = 1.0
-"""Seconds after which who waits in line looks whether something was lost on the way."""
 ASKING = (0.05, 1.0)
 """Seconds after which a statement that goes on is cancelled once more: at first, and at most."""
 SIDE_CALLS = 4
@@ -133,48 +129,46 @@ async def to_its_end(work: Callable[[], T]) -> T:
 
 
 async def _thread(work: Callable[[], T]) -> T:
-    return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter(_calls, math.inf))
+    """Run `work()` in a worker thread; a task that is cancelled does not wait for its end."""
+    try:
+        task = current_task()
+    except RuntimeError:
+        task = None
+    if task is None:  # trio
+        return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter(_calls, math.inf))
+    try:
+        worker = _idle.pop()
+    except IndexError:
+        worker = ThreadPoolExecutor(1, "sessionkit")
+    running = worker.submit(copy_context().run, _and_free, worker, work)
+    try:
+        return await wrap_future(running)
+    except CancelledError:
+        if running.cancel():  # it had not begun
+            _idle.append(worker)
+        raise
+
+
+_idle: list[ThreadPoolExecutor] = []
+"""
+The threads for asyncio that have nothing to do, one in each; the one that worked last is still warm, and is taken first.
+
+anyio's take a fifth longer for each call on a fast database, and asyncio's default ones are the program's.
+"""
+
+
+def _and_free(worker: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    try:
+        return work()
+    finally:
+        _idle.append(worker)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # their threads are the parent's
 
 
 async def on_the_side(work: Callable[[], T]) -> T:
     """Run what takes a connection by itself in one of a few threads; it is let finish."""
     async with _limiter(_side_calls, SIDE_CALLS):
         return await to_its_end(work)
-
-
-async def wait_in_line(queue: Any, limit: float) -> Slot:
-    """
-    Return a slot of a pool, or of a line of writers, waiting for it in the event loop; in one line with the threads that wait.
-
-    Raises:
-        PoolTimeoutError, LockTimeoutError: it did not come within `limit` seconds.
-        PoolDeadlockError: it never can, because the sessions that hold all are variables of this very task.
-    """
-    slot: Slot | None = queue.take_free()
-    if slot is not None:
-        return slot
-    event = Event()
-    started, look_at = monotonic(), limit / 2
-    waiter = queue.stand_in_line(_waker(event))
-    try:
-        slot, waiter = queue.look(waiter)
-        while slot is None and (left := started + limit - monotonic()) > 0:
-            if look_at and left <= look_at:
-                look_at = 0.0
-                queue.raise_if_deadlocked(caller(_getframe()))
-            with move_on_after(min(LOOKING, left - look_at)):
-                await event.wait()
-            slot, waiter = queue.look(waiter)
-    finally:
-        if slot is None:
-            queue.step_out(waiter)
-    if slot is None:
-        raise queue.timed_out(limit)
-    return slot
-
-
-def _waker(event: Event) -> Callable[[], object]:
-    """Return what sets an event from any thread, that of the event loop too, without waiting."""
-    token: Any = current_token().native_token
-    soon = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
-    return lambda: soon(event.set)

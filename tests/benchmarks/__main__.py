@@ -156,7 +156,9 @@ def on_driver(found: dict[str, Any], url: str) -> None:
 
 
 def in_event_loop(found: dict[str, Any]) -> None:
-    """Awaited calls, on each database."""
+    """Awaited calls, on each database, pinned to one core: on two, it is chance on which one a thread wakes."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         with create_engine(f"sqlite:///{folder}/bench.db") as engine:
             for case, figures in aio.measure(engine).items():
