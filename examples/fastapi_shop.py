@@ -22,7 +22,8 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, PositiveInt
 
 from sessionkit import Engine, Session, create_engine
-from sessionkit.web.starlette import SessionMiddleware, get_session, health_check, session_of
+from sessionkit.aio import AsyncSession
+from sessionkit.web.starlette import SessionMiddleware, get_async_session, get_session, health_check, session_of
 
 SCHEMA = [
     "create table if not exists article (code varchar(20) primary key, stock integer not null check (stock >= 0))",
@@ -30,6 +31,7 @@ SCHEMA = [
     "check (quantity > 0), foreign key (article) references article (code))",
 ]
 Db = Annotated[Session, Depends(get_session)]
+AsyncDb = Annotated[AsyncSession, Depends(get_async_session)]
 
 
 class Order(BaseModel):
@@ -84,8 +86,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         return {"id": ident}
 
     @app.get("/orders/{ident}")
-    def one_order(ident: str, session: Db) -> dict[str, Any]:
-        row = session.execute("select * from orders where id = ?", (ident,)).first()
+    async def one_order(ident: str, session: AsyncDb) -> dict[str, Any]:  # async def works too
+        row = (await session.execute("select * from orders where id = ?", (ident,))).first()
         if row is None:
             raise HTTPException(404)
         return row._asdict()

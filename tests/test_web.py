@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,13 @@ from flask import Flask, Response, abort, stream_with_context
 from starlette.testclient import TestClient
 
 from sessionkit import ArgumentError, CheckViolation, InvalidRequestError, Session, UniqueViolation, create_engine
+from sessionkit.aio import AsyncSession
 from sessionkit.testing import sandbox
 from sessionkit.web.flask import SessionKit
 from sessionkit.web.responses import answer_to
-from sessionkit.web.starlette import SessionMiddleware, get_session, health_check, session_of
+from sessionkit.web.starlette import SessionMiddleware, get_async_session, get_session, health_check, session_of
 
-from .conftest import Item
+from .conftest import SLEEP, Item
 
 if TYPE_CHECKING:
     from sessionkit import Engine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*anyio.*:ResourceWarning")
 In = Annotated[Session, Depends(get_session)]
+InAsync = Annotated[AsyncSession, Depends(get_async_session)]
 
 
 def flask_app(engine: Engine) -> Any:
@@ -132,6 +134,55 @@ def fastapi_app(engine: Engine) -> Any:
     return app
 
 
+def async_app(engine: Engine) -> Any:
+    """The same with endpoints that are `async def`."""
+    app = FastAPI()
+    app.add_middleware(SessionMiddleware, bind=engine)
+    app.add_route("/health", health_check(engine))
+
+    async def create(name: str, price: int, session: InAsync) -> Any:
+        await session.execute("insert into item (name, price) values (?, ?)", (name, price - 5))
+        return {"name": name}
+
+    async def bad(name: str, how: str, session: InAsync) -> Any:
+        await session.insert(Item(name, 1))
+        if how == "abort":
+            return JSONResponse({}, 418)
+        if how == "status":
+            return JSONResponse({"no": "thanks"}, 400)
+        if how == "late":
+            await session.execute("insert into late values (1, 77)")
+            return {}
+        raise KeyError(how)
+
+    async def items(session: InAsync) -> Any:
+        return {"names": await session.scalars("select name from item order by id")}
+
+    async def stream(request: Request, session: InAsync) -> Any:
+        await session.insert(Item("streamed", 1))
+
+        async def body() -> AsyncIterator[str]:
+            own = await get_async_session(request)
+            async with own.stream("select name from item order by id") as rows:
+                async for row in rows:
+                    yield row.name
+
+        return StreamingResponse(body())
+
+    async def nothing() -> Any:
+        return {}
+
+    app.post("/items/{name}/{price}", status_code=201)(create)
+    app.post("/bad/{name}/{how}")(bad)
+    app.get("/items")(items)
+    app.get("/stream")(stream)
+    app.get("/nothing")(nothing)
+    return app
+
+
+APPS = {"fastapi": fastapi_app, "async": async_app}
+
+
 class Client:
     """A test client that looks at the database at the moment when a response starts."""
 
@@ -141,7 +192,7 @@ class Client:
             app = flask_app(engine)
             self._client: Any = app.test_client()
         else:
-            app = fastapi_app(engine)
+            app = APPS[kind](engine)
             self._client = TestClient(app, raise_server_exceptions=False)
 
     def __call__(self, method: str, path: str) -> tuple[int, Any, Any]:
@@ -155,7 +206,7 @@ class Client:
         return found.status_code, body, found.headers
 
 
-@pytest.fixture(params=["flask", "fastapi"])
+@pytest.fixture(params=["flask", "fastapi", "async"])
 def client(request: pytest.FixtureRequest, db: Database) -> Client:
     """A client of each framework on each database."""
     return Client(request.param, db.engine(pool_size=2, pool_timeout=2))
@@ -275,7 +326,6 @@ def test_committed_when_the_response_starts(db: Database) -> None:
 
     app.wsgi_app = wsgi
     assert app.test_client().post("/items/a/9").status_code == 201
-    fast = fastapi_app(engine)
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:
@@ -283,18 +333,20 @@ def test_committed_when_the_response_starts(db: Database) -> None:
                 look()
             await send(message)
 
-        await fast(scope, receive, sending)
+        await APPS[kind](engine)(scope, receive, sending)
 
-    assert TestClient(asgi).post("/items/b/9").status_code == 201
-    assert seen == [["a"], ["a", "b"]]
+    for kind in APPS:
+        assert TestClient(asgi).post(f"/items/{kind}/9").status_code == 201
+    assert seen == [["a"], ["a", "fastapi"], ["a", "fastapi", "async"]]
 
 
-def test_more_requests_than_threads_and_connections(server_db: Database) -> None:
+@pytest.mark.parametrize("kind", list(APPS))
+def test_more_requests_than_threads_and_connections(server_db: Database, kind: str) -> None:
     """Eighty at once on two connections and forty threads: those who wait do not keep those who hold from ending."""
     import anyio
 
     engine = server_db.engine(pool_size=2, pool_timeout=20)
-    app = fastapi_app(engine)
+    app = APPS[kind](engine)
 
     async def all_at_once() -> list[int]:
         transport = httpx.ASGITransport(app)
@@ -316,7 +368,8 @@ def test_more_requests_than_threads_and_connections(server_db: Database) -> None
     assert engine.pool.stats()["used"] == 0
 
 
-def test_a_client_that_goes(server_db: Database) -> None:
+@pytest.mark.parametrize("path", ["/slow", "/sleeping"])
+def test_a_client_that_goes(server_db: Database, path: str) -> None:
     """A cancelled request keeps no connection and no row."""
     import anyio
 
@@ -329,12 +382,18 @@ def test_a_client_that_goes(server_db: Database) -> None:
         await anyio.to_thread.run_sync(session.insert, Item("gone", 1))
         await anyio.sleep(30)
 
+    async def sleeping(request: Request) -> Any:
+        session = await get_async_session(request)
+        await session.insert(Item("gone", 1))
+        await session.execute(SLEEP[server_db.kind])
+
     app.add_route("/slow", slow)
+    app.add_route("/sleeping", sleeping)
 
     async def leave() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
             with anyio.move_on_after(0.5):
-                await client.get("/slow")
+                await client.get(path)
 
     anyio.run(leave)
     assert engine.pool.stats()["used"] == 0

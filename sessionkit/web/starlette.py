@@ -9,6 +9,10 @@ Starlette and FastAPI: one session for each request, committed before the respon
     def order(session: Annotated[Session, Depends(get_session)]):
         session.insert(Order(...))
         return {"id": 1}                        # a client that reads this finds the order there
+
+    @app.get("/orders/{id}")
+    async def one(id: int, session: Annotated[AsyncSession, Depends(get_async_session)]):
+        return (await session.execute("select * from orders where id = ?", [id])).one()._asdict()
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection, Request  # noqa: TC002  FastAPI reads the annotations
 from starlette.responses import JSONResponse
 
+from ..aio import AsyncSession
 from ..engine import Engine
 from ..errors import Error, InvalidRequestError, PoolTimeoutError
 from .responses import answer_to, health
@@ -56,6 +61,7 @@ class RequestSession:
     def __init__(self, bind: Engine | Registry) -> None:
         self.bind = bind
         self._session: Session | None = None
+        self._async: AsyncSession | None = None
         self._has_place = False
 
     async def enter(self) -> None:
@@ -86,6 +92,23 @@ class RequestSession:
         if self._session is None:
             self._session = self.bind.session()
         return self._session
+
+    def get_async(self) -> AsyncSession:
+        """Return the one for endpoints that are `async def`."""
+        if self._async is None:
+            self._async = AsyncSession(self.bind)
+        return self._async
+
+    async def end_async(self, status: int) -> None:
+        """As `end`, of the other one."""
+        session, self._async = self._async, None
+        if session is None:
+            return
+        with CancelScope(shield=True):  # a client that has gone is no reason to leave it in doubt
+            try:
+                await (session.commit() if status < 400 else session.rollback())
+            finally:
+                await session.close()
 
     def end(self, status: int) -> None:
         """Commit below 400, else roll back; close it."""
@@ -159,6 +182,7 @@ class SessionMiddleware:
             if held.is_open:
                 with CancelScope(shield=True):
                     await to_thread.run_sync(held.end, status, limiter=_limiter("endings", _ENDINGS))
+            await held.end_async(status)
         finally:
             held.leave()
 
@@ -179,7 +203,7 @@ async def get_session(request: HTTPConnection) -> Session:
     """
     The dependency: `session: Annotated[Session, Depends(get_session)]`. It waits for its turn without a thread.
 
-    The session's calls block, so use it in endpoints that are `def`, which run in a thread.
+    The session's calls block, so use it in endpoints that are `def`, which run in a thread; `get_async_session` is for the others.
 
     Raises:
         PoolTimeoutError: as many requests as there are connections did not end in time; the client is answered 503.
@@ -188,6 +212,18 @@ async def get_session(request: HTTPConnection) -> Session:
     held = _held(request)
     await held.enter()
     return held.get()
+
+
+async def get_async_session(request: HTTPConnection) -> AsyncSession:
+    """
+    The dependency for endpoints that are `async def`: `session: Annotated[AsyncSession, Depends(get_async_session)]`.
+
+    In Starlette, and in a streamed body: `session = await get_async_session(request)`.
+
+    Raises:
+        InvalidRequestError: SessionMiddleware does not serve this application.
+    """
+    return _held(request).get_async()
 
 
 def session_of(request: HTTPConnection) -> Session:
