@@ -26,6 +26,7 @@ class Connecting:
     driver: Driver
     name: str
     listeners: Listeners
+    clock: Callable[[], float]
     statement_timeout: float | None
     is_in_memory: bool
     utc: bool
@@ -44,6 +45,7 @@ class Connecting:
     def _connect(self) -> Any:
         if self._only is not None:
             return self._only
+        started = self.clock() if self.listeners.functions else 0.0
         try:
             conn = self.driver.connect(self.url, self._connect_args)
         except errors.Error:
@@ -63,7 +65,7 @@ class Connecting:
             raise
         if self.is_in_memory:
             self._only = conn
-        self._report("connect")
+        self._report("connect", started)
         return conn
 
     def _set_up(self, conn: Any) -> None:
@@ -173,9 +175,9 @@ class Connecting:
                 raise
             raise errors.InterfaceError(f"a function of on_connect or on_return failed ({type(exc).__name__})") from exc
 
-    def _report(self, what: str) -> None:
+    def _report(self, what: str, started: float | None = None) -> None:
         if self.listeners.functions:
-            self.listeners.notify(ConnectionEvent(self.name, what))
+            self.listeners.notify(ConnectionEvent(self.name, what, 0.0 if started is None else self.clock() - started))
 
 
 def is_outage(exc: Exception) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ._typing import SQL, Lender, Parameters
-    from .events import Event
+    from .events import Event, StartEvent
     from .mapping.rows import Row
     from .mapping.values import Own
 
@@ -197,9 +197,15 @@ class Engine(Connecting, Runner):
         finally:
             self.lender.checkin(lease)
 
-    def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Tell `listener` of every statement, transaction word and connection; the function returned ends it."""
-        return self.listeners.add(listener)
+    def listen(
+        self, listener: Callable[[Event], object], starting: Callable[[StartEvent], object] | None = None
+    ) -> Callable[[], None]:
+        """
+        Call `listener` after every statement, transaction word, move of a connection and retry; the function returned ends it.
+
+        `starting` is called before each. The events are those of `sessionkit.events`.
+        """
+        return self.listeners.add(listener, starting)
 
     def dispose(self) -> None:
         """Close the idle connections, and those lent out when they come home. The engine can be used again."""

@@ -39,9 +39,9 @@ FLOORS: list[list[list[str]]] = [
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
     [["connecting", "engine", "registry"]],
-    [["__init__"], ["cli"], ["testing"], ["dbapi"], ["aio", "web"]],
+    [["__init__"], ["cli"], ["testing"], ["dbapi"], ["aio", "web"], ["otel"]],
 ]  # fmt: skip
-DOORS = ("cli", "testing", "dbapi", "aio", "web")
+DOORS = ("cli", "testing", "dbapi", "aio", "web", "otel")
 
 
 def room_of(path: Path) -> str:

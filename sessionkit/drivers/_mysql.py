@@ -136,6 +136,10 @@ class MySQL(Packed, Driver):
             )
             return [str(row[0]) for row in cursor.fetchall()]
 
+    def system(self, scheme: str) -> str:
+        """What the URL says that it is."""
+        return "mariadb" if scheme == "mariadb" else "mysql"
+
     def limit_server(self, conn: Any, seconds: float | None) -> None:
         """MariaDB's max_statement_time, in seconds; MySQL's max_execution_time, in milliseconds and of SELECT only."""
         if "MariaDB" in conn.get_server_info():

@@ -18,6 +18,10 @@ class PostgreSQL(Driver):
     returning = True
     transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
 
+    def system(self, scheme: str) -> str:
+        """One name, whatever the module."""
+        return "postgresql"
+
     def set_read_only(self, conn: Any) -> bool:
         """It ends with the savepoint."""
         self.run(conn, "SET TRANSACTION READ ONLY")

@@ -287,6 +287,10 @@ class Driver(Transactions, Standins, ValueRules, BulkRows):
         """Return what a person wants to know of a connection: versions, isolation. With round trips."""
         return {"driver": f"{self.module} {getattr(self.dbapi(), '__version__', 'of unknown version')}"}
 
+    def system(self, scheme: str) -> str:
+        """Return OpenTelemetry's name of the database (`db.system.name`); `scheme` is that of the URL."""
+        return "other_sql"
+
     def hazards(self, conn: Any) -> list[tuple[str, str]]:
         """Return known hazards of this driver and server, each with what to do."""
         return []

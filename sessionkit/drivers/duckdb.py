@@ -239,6 +239,10 @@ class DuckDB(Driver):
 
     # -- what it is
 
+    def system(self, scheme: str) -> str:
+        """OpenTelemetry has none yet."""
+        return "duckdb"
+
     def describe(self, conn: Any) -> dict[str, str]:
         """Versions; isolation is by snapshots."""
         version = conn.execute("SELECT version()").fetchone()[0]

@@ -60,12 +60,12 @@ class PyMySQL(MySQL):
         conn = self.dbapi().connect(**{**given, "defer_connect": True})
         own = conn._read_timeout, conn._write_timeout
         conn._read_timeout = conn._write_timeout = limit  # TLS shakes hands within the timeout of the last write
-        until = monotonic() + limit
+        until, read = monotonic() + limit, conn._read_bytes
 
         def read_in_time(size: int) -> Any:
             """In place of the method by which PyMySQL reads."""
             Reader.of(conn, own).until = until  # TLS brings a file of its own
-            return type(conn)._read_bytes(conn, size)
+            return read(size)
 
         conn._read_bytes = read_in_time
         try:

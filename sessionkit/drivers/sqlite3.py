@@ -311,6 +311,10 @@ class SQLite(InTurn, Driver):
 
     # -- what it is
 
+    def system(self, scheme: str) -> str:
+        """One name."""
+        return "sqlite"
+
     def describe(self, conn: Any) -> dict[str, str]:
         """Versions, journal mode and isolation."""
         journal = conn.execute("PRAGMA journal_mode").fetchone()[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from .. import errors
+from ..events import RetryEvent
 from ..options import function
 from ..session.context import is_inside
 from .outcome import Witness, witness_for
@@ -137,6 +138,7 @@ class Attempts:
         read_only = options.get("read_only")  # whether it committed makes no difference
         witness = witness_for(runner, resolve)
         self._witness: Witness | None = None if read_only else witness
+        self._source: Any = runner.resolve(None)
         self._policy = policy
         self._idempotent = idempotent
         self._number = 0
@@ -186,6 +188,12 @@ class Attempts:
         if self._is_undone:
             failed = _undone(failed)
         pause = self._policy.announce(self._number, self._started, failed) if repeat else None
+        if self._source.listeners.functions:
+            self._source.listeners.notify(
+                RetryEvent(
+                    self._source.name, self._number, type(failed).__name__, failed.sqlstate or failed.code, pause
+                )
+            )
         try:
             if pause is None:
                 if repeat or self._number > 1:

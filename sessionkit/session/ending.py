@@ -5,7 +5,6 @@ from __future__ import annotations
 from .. import errors
 from .._typing import BROKEN, IDLE, INERROR, UNKNOWN
 from ..errors import is_interruption, map_error
-from ..events import TransactionEvent
 from .holding import Hold
 
 TYPE_CHECKING = False
@@ -30,7 +29,8 @@ class Ending(Hold):
 
     def _speak(self, verb: str, name: str, depth: int) -> bool:
         """Say a savepoint's word (`savepoint`, `release` or `rollback_to`), after which `depth` of them are set."""
-        driver, conn = self.source.driver, self.conn()
+        driver, conn, listened = self.source.driver, self.conn(), self.source.listeners.functions
+        started = self._started(f"{verb.upper().replace('_', ' ')} {name}") if listened else 0.0
         self.doubt = True
         try:
             if self.limit is not None:
@@ -43,8 +43,8 @@ class Ending(Hold):
             raise self._failed(exc, f"{verb.upper().replace('_', ' ')} {name}")
         self.depth = depth  # before the doubt ends: an interrupt between the two is a reason to discard
         self.doubt = False
-        if self.source.listeners.functions:
-            self.source.listeners.notify(TransactionEvent(self.source.name, verb.replace("_", " "), name))
+        if listened:
+            self._report_word(verb.replace("_", " "), started, name)
         return kept
 
     def release(self, level: int, name: str) -> None:
@@ -107,6 +107,8 @@ class Ending(Hold):
                 self.doubt = True  # so that nothing more is said on it
                 self.source.lender.suspect()
                 raise self.lost()
+            listened = self.source.listeners.functions
+            started = self._started("COMMIT") if listened else 0.0
             self.doubt = True
             try:
                 if self.limit is not None:
@@ -115,10 +117,18 @@ class Ending(Hold):
             except Exception as exc:
                 if is_interruption(exc, driver, values=False):
                     raise
-                raise self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
+                failed = self._commit_failed(map_error(exc, driver, "COMMIT"), exc)
+                if listened:
+                    self._report_word("commit failed", started, None, failed)
+                try:
+                    raise failed
+                finally:
+                    del failed  # no frame keeps what is raised through it
             self.doubt = False
-            if self.source.listeners.functions:
-                self.source.listeners.notify(TransactionEvent(self.source.name, "commit"))
+            if listened:
+                self._report_word("commit", started)
+        elif self.begun and self.source.listeners.functions:
+            self._report_silent_end()
         self.begun = False
         self.give_back()
 
@@ -150,6 +160,8 @@ class Ending(Hold):
             if not discard:
                 self.close_open_cursors()
             kept = self._left_over(discard)
+            if self.begun and self.source.listeners.functions:
+                self._report_silent_end()
             self.begun = False
         except BaseException:
             self.give_up()
@@ -195,7 +207,8 @@ class Ending(Hold):
         )  # fmt: skip
 
     def _send_rollback(self) -> bool:
-        driver, conn = self.source.driver, self.conn()
+        driver, conn, listened = self.source.driver, self.conn(), self.source.listeners.functions
+        started = self._started("ROLLBACK") if listened else 0.0
         self.doubt = True
         try:
             if self.limit is not None:
@@ -205,7 +218,7 @@ class Ending(Hold):
             if is_interruption(exc, driver):
                 raise
             raise map_error(exc, driver, "ROLLBACK")
-        self.doubt = False
-        if self.source.listeners.functions:
-            self.source.listeners.notify(TransactionEvent(self.source.name, "rollback"))
+        self.doubt = self.begun = False
+        if listened:
+            self._report_word("rollback", started)
         return kept

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .. import errors
-from .._typing import ACTIVE, BROKEN, IDLE, INERROR
+from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNKNOWN
 from ..errors import map_error, shorten
+from ..events import ConnectionEvent, Origin, TransactionEvent
 from ..sql.words import names, target
 
 TYPE_CHECKING = False
@@ -254,6 +255,8 @@ class Hold:
         try:
             if lease is not None:
                 self.source.lender.checkin(lease)
+                if self.source.listeners.functions:
+                    self._report_lease("checkin")
         finally:
             turn = self.turn
             if turn is not None:  # last: who comes next gets this connection, whose cache of pages is warm
@@ -285,6 +288,8 @@ class Hold:
         try:
             if lease is not None:
                 self.source.lender.discard(lease)
+                if self.source.listeners.functions:
+                    self._report_discard()
             for cursor, _ in cursors:  # of a closed connection: nothing is sent
                 self.source.driver.close_cursor(cursor)
         finally:
@@ -295,12 +300,49 @@ class Hold:
         """Wait in line where writers stand in one; before the connection is taken, so that who waits holds none."""
         line = self.source.line
         if line is not None and self.turn is None:
+            listened = self.source.listeners.functions
+            started = self._started("(wait for the turn to write)") if listened else 0.0
             self.turn = line.take(self.holder, self.source.patience)
+            if listened:
+                self._report_lease("turn", started)
 
     def give_turn(self) -> None:
         """Give the turn to the next writer in line."""
         turn, self.turn = self.turn, None
         self.source.line.give(turn)
+
+    # -- telling those who listen
+
+    def _origin(self) -> Origin:
+        return Origin(id(self), *self.holder)
+
+    def _started(self, what: str) -> float:
+        """Say what is about to run, and return the time."""
+        self.source.listeners.start(self.source.name, what, self._origin())
+        return self.source.clock()
+
+    def _report_word(self, action: str, started: float, name: str | None = None, error: Error | None = None) -> None:
+        source = self.source
+        kind = type(error).__name__ if error is not None else None
+        code = (error.sqlstate or error.code) if error is not None else None
+        took = source.clock() - started
+        source.listeners.notify(TransactionEvent(source.name, action, name, took, kind, code, self._origin()))
+
+    def _report_lease(self, action: str, started: float | None = None) -> None:
+        source = self.source
+        took = 0.0 if started is None else source.clock() - started
+        source.listeners.notify(ConnectionEvent(source.name, action, took, self._origin()))
+
+    def _report_silent_end(self) -> None:
+        """Tell of an end for which no word was spoken: nothing had been sent, or the server had ended it, or it is lost."""
+        source = self.source
+        action = "ended" if self.failure is None and self.status() in (IDLE, UNKNOWN) else "lost"
+        source.listeners.notify(TransactionEvent(source.name, action, origin=self._origin()))
+
+    def _report_discard(self) -> None:
+        if self.begun:
+            self._report_silent_end()
+        self._report_lease("discard")
 
     def abandon(self) -> None:
         """Close the connection without touching the pool: for a finaliser, after which the place dies and is remade."""

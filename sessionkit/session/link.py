@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import errors
 from .._typing import CLOSE
 from ..errors import is_interruption, map_error, shorten
-from ..events import StatementEvent, TransactionEvent
+from ..events import StatementEvent
 from .ending import Ending
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ class Link(Ending):
         if conn is None:
             conn = self.conn()
         listened = source.listeners.functions
-        started = source.clock() if listened else 0.0
+        started = self._started(statement.sql) if listened else 0.0
         self.doubt = True
         try:
             driver = source.driver
@@ -117,7 +117,9 @@ class Link(Ending):
     def _report(self, statement: Statement, started: float, rowcount: int, error: Error | None) -> None:
         source = self.source
         name = type(error).__name__ if error is not None else None
-        source.listeners.notify(StatementEvent(source.name, statement.sql, source.clock() - started, rowcount, name))
+        code = (error.sqlstate or error.code) if error is not None else None
+        took = source.clock() - started
+        source.listeners.notify(StatementEvent(source.name, statement.sql, took, rowcount, name, code, self._origin()))
 
     def open_cursor(
         self,
@@ -132,7 +134,7 @@ class Link(Ending):
         `parameters` are the values that an error's text must not show; `make` makes the cursor, of the driver and its connection.
         """
         driver, conn, listened = self.source.driver, self.conn(), self.source.listeners.functions
-        started = self.source.clock() if listened else 0.0
+        started = self._started(statement.sql) if listened else 0.0
         self.doubt = True
         try:
             if self.limit is not None:
@@ -194,12 +196,16 @@ class Link(Ending):
         if lease is None:
             if self.failure is not None:
                 raise self.lost()
+            listened = self.source.listeners.functions
+            started = self._started("(wait for a connection)") if listened else 0.0
             try:
                 self.lease = lease = self.source.lender.checkout(None, self.holder, depth)
             except BaseException:
                 if self.turn is not None:
                     self.give_turn()
                 raise
+            if listened:
+                self._report_lease("checkout", started)
         return lease
 
     def lexicon(self, depth: int) -> Lexicon:
@@ -237,7 +243,7 @@ class Link(Ending):
             if writes and self.turn is None:
                 line = self.source.line
                 if line is not None and not self.modes[1]:
-                    self.turn = line.take(self.holder, self.source.patience)
+                    self.take_turn()
         if lease is None:
             lease = self.lend(depth + 1)
         if statement.is_special:
@@ -283,6 +289,8 @@ class Link(Ending):
         if read_only or limit is not None:
             self.restoring = True
         level = level or self.source.isolation_level
+        listened = self.source.listeners.functions
+        started = self._started("BEGIN") if listened else 0.0
         try:
             if self.limit is not None:
                 self.arm(conn)
@@ -300,5 +308,5 @@ class Link(Ending):
             raise map_error(exc, driver, "BEGIN")
         self.begun = True
         self.doubt = False
-        if self.source.listeners.functions:
-            self.source.listeners.notify(TransactionEvent(self.source.name, "begin"))
+        if listened:
+            self._report_word("begin", started)
