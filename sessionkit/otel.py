@@ -87,6 +87,7 @@ class Measures:
         self.engines: list[Engine] = []
 
         def histogram(name: str, description: str) -> Any:
+            """Return one of seconds."""
             return meter.create_histogram(
                 name, unit="s", description=description, explicit_bucket_boundaries_advisory=_SECONDS
             )

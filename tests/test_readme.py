@@ -63,9 +63,10 @@ def test_the_second_program_runs() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_programs_of_howto(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["docs/howto.md", "docs/aio.md"])
+def test_the_programs_of_a_page(page: str, tmp_path: Path) -> None:
     """Each by itself, as it stands, in an empty folder."""
-    for program in programs("docs/howto.md"):
+    for program in programs(page):
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60,
             check=False, env={**{k: v for k, v in os.environ.items() if k != "DATABASE_URL"}, "PYTHONPATH": str(ROOT)},
@@ -85,6 +86,7 @@ def test_the_programs_of_howto(tmp_path: Path) -> None:
         "docs/testing.md",
         "docs/web.md",
         "docs/howto.md",
+        "docs/aio.md",
         "CONTRIBUTING.md",
     ],
 )

