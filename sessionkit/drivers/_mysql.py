@@ -50,6 +50,10 @@ class MySQL(Packed, Driver):
         flags = self.found_rows() | int(given.pop("client_flag", 0))
         return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
 
+    def thread_id(self, conn: Any) -> int:
+        """Return the server's number for a connection, from any thread."""
+        return int(conn.thread_id())
+
     def found_rows(self) -> int:
         """Return the module's CLIENT.FOUND_ROWS."""
         raise NotImplementedError
@@ -151,7 +155,7 @@ class MySQL(Packed, Driver):
         """KILL QUERY, by a connection of its own."""
         other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
         try:
-            self.run(other, f"KILL QUERY {conn.thread_id()}")
+            self.run(other, f"KILL QUERY {self.thread_id(conn)}")
         finally:
             self.close(other)
 

@@ -41,6 +41,16 @@ class MySQLdb(MySQL):
 
     # -- connecting
 
+    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """Connect, and keep the server's number for the connection, which mysqlclient tells no thread while it is in use."""
+        conn = super().connect(url, options)
+        conn.sessionkit_thread_id = conn.thread_id()
+        return conn
+
+    def thread_id(self, conn: Any) -> int:
+        """As it was when it was made."""
+        return int(conn.sessionkit_thread_id)
+
     def found_rows(self) -> int:
         """mysqlclient's."""
         from MySQLdb.constants import CLIENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from dataclasses import make_dataclass
 from datetime import date, datetime, timedelta
@@ -241,6 +242,31 @@ class Traps(Cuts):
         assert time.monotonic() - started < 2
         assert self.notes() == []
         self.came_to("a limit of time", type(caught).__name__)
+
+    def test_a_cancel_from_another_thread(self) -> None:
+        """A statement that another thread cancels says so; or it runs to its end. An asynchronous session's task does that."""
+        if self.sleep_sql is None:
+            return
+        driver, pool = self.engine.driver, self.engine.pool
+        lease = pool.checkout()
+        other = threading.Timer(0.3, self.engine.cancel, (lease.conn,))
+        caught: errors.Error | None = None
+        started = time.monotonic()
+        other.start()
+        try:
+            with errors.map_errors(driver):
+                driver.fetch(lease.conn, self.sleep_sql, None)
+        except errors.QueryCancelledError as exc:
+            caught = exc
+        finally:
+            took = time.monotonic() - started
+            other.join()
+            pool.discard(lease)
+        assert (caught is not None) == (took < 0.8 * self.sleep_seconds)
+        assert self.notes() == []
+        self.came_to(
+            "a cancel from another thread", "when the statement ends" if caught is None else type(caught).__name__
+        )
 
     # -- what goes in, and what stays
 
