@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from .mapping.values import Own
 
 
+on_create: list[Callable[[Engine], object]] = []
+"""Functions that are called with each engine that is made: for what looks at a whole program (`python -m sessionkit trace`)."""
+
+
 class Engine(Connecting, Runner):
     """
     A database as a program knows it: URL, driver and pool. Thread-safe; lives as long as the program.
@@ -95,6 +99,8 @@ class Engine(Connecting, Runner):
             recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
         self.lender: Lender = self.pool
+        for hook in on_create:
+            hook(self)
 
     # -- making sessions
 
@@ -165,6 +171,11 @@ class Engine(Connecting, Runner):
         return self
 
     # -- what there is
+
+    @property
+    def connect_options(self) -> dict[str, Any]:
+        """The options that went to the driver's `connect`, as a copy: with the URL they make another connection."""
+        return dict(self._connect_args)
 
     def ping(self) -> float:
         """Make a round trip on a pooled connection and return how long it took, in seconds."""

@@ -1,4 +1,4 @@
-"""The command line: demo, load, copy, query, check. Errors are one readable line; exit codes 0, 1 (the database), 2 (usage)."""
+"""The command line, a file for each command. Errors are one readable line; exit codes 0, 1 (the database), 2 (usage)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   python -m sessionkit load sqlite:///shop.db item items.csv --create
   python -m sessionkit copy sqlite:///shop.db "select * from item" postgresql://app@localhost/shop item --create
   python -m sessionkit query sqlite:///shop.db "select name from item where price < :p" p=5
-  python -m sessionkit check postgresql://app@localhost/shop"""
+  python -m sessionkit check postgresql://app@localhost/shop
+  python -m sessionkit trace --html out.html program.py"""
 
 
 class UsageError(Exception):
@@ -58,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
     copy.add_argument("target", help="the URL to write to, or the name of an environment variable that holds it")
     copy.add_argument("table", help="the table to write into; its columns have the names of the query's")
     copy.add_argument("--create", action="store_true", help="create the table, typed by the query's columns")
+    trace = commands.add_parser("trace", parents=[common], help="run a program, and show what its transactions did")
+    trace.add_argument("--html", metavar="FILE", help="write the page there, instead of showing the timeline")
+    trace.add_argument("--save", metavar="FILE", help="the same; the name says as what: .html, .json, else text")
+    trace.add_argument("--only", choices=("slow", "waits", "errors"), help="show nothing else")
+    trace.add_argument("--follow", action="store_true", help="show each moment while it happens")
+    trace.add_argument("program", help="a Python file")
+    trace.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     check = commands.add_parser("check", parents=[common], help="connect, and tell what is there and what to beware of")
     check.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
     return top
@@ -118,6 +126,10 @@ def _run(options: argparse.Namespace) -> int:
         from .demo import demo
 
         return demo()
+    if options.command == "trace":
+        from .trace import trace
+
+        return trace(options.program, options.arguments, options.html or options.save, options.only, options.follow)
     options.url = _url(options.url)
     if options.command == "load":
         from .load import load

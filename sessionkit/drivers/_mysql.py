@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
     from ..url import URL
 
+_BLOCKERS = (
+    "SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id FROM information_schema.innodb_lock_waits w "
+    "JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id "
+    "JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id"
+)
+_BLOCKERS_MYSQL = "SELECT waiting_pid, blocking_pid FROM sys.innodb_lock_waits"
 KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
 
@@ -50,8 +56,8 @@ class MySQL(Packed, Driver):
         flags = self.found_rows() | int(given.pop("client_flag", 0))
         return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
 
-    def thread_id(self, conn: Any) -> int:
-        """Return the server's number for a connection, from any thread."""
+    def connection_id(self, conn: Any) -> int | None:
+        """The server's thread."""
         return int(conn.thread_id())
 
     def found_rows(self) -> int:
@@ -140,6 +146,13 @@ class MySQL(Packed, Driver):
             )
             return [str(row[0]) for row in cursor.fetchall()]
 
+    def blockers(self, conn: Any) -> list[tuple[int, int]]:
+        """InnoDB's table of lock waits: MariaDB has it in information_schema, MySQL in sys."""
+        words = _BLOCKERS if "MariaDB" in conn.get_server_info() else _BLOCKERS_MYSQL
+        rows = self.fetch(conn, words, None)[0]
+        conn.rollback()
+        return [(int(waiting), int(blocking)) for waiting, blocking in rows or ()]
+
     def system(self, scheme: str) -> str:
         """What the URL says that it is."""
         return "mariadb" if scheme == "mariadb" else "mysql"
@@ -155,7 +168,7 @@ class MySQL(Packed, Driver):
         """KILL QUERY, by a connection of its own."""
         other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
         try:
-            self.run(other, f"KILL QUERY {self.thread_id(conn)}")
+            self.run(other, f"KILL QUERY {self.connection_id(conn)}")
         finally:
             self.close(other)
 

@@ -8,6 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_BLOCKERS = (
+    "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 _DEFERRED = "sessionkit_deferred"
 
 
@@ -17,6 +21,11 @@ class PostgreSQL(Driver):
     isolation_levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     returning = True
     transaction_id = "SELECT CAST(pg_current_xact_id() AS text)"
+
+    def blockers(self, conn: Any) -> list[tuple[int, int]]:
+        """pg_blocking_pids tells."""
+        rows = self.fetch(conn, _BLOCKERS, None)[0]
+        return [(int(waiting), int(blocking)) for waiting, blocking in rows or ()]
 
     def system(self, scheme: str) -> str:
         """One name, whatever the module."""

@@ -135,6 +135,14 @@ class Transactions:
         None: no limit. It makes no round trip.
         """
 
+    def connection_id(self, conn: Any) -> int | None:
+        """Return the server's number for a connection, from any thread and without a round trip; None where there is none."""
+        return None
+
+    def blockers(self, conn: Any) -> list[tuple[int, int]]:
+        """Return who waits for a lock of whom now, by their connections' numbers; `conn` is a connection that does not."""
+        return []
+
     def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
         """
         Ask, from another thread, that what `conn` runs at this moment end; `url` and `options` are what it was made with.

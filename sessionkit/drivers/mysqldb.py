@@ -47,7 +47,7 @@ class MySQLdb(MySQL):
         conn.sessionkit_thread_id = conn.thread_id()
         return conn
 
-    def thread_id(self, conn: Any) -> int:
+    def connection_id(self, conn: Any) -> int | None:
         """As it was when it was made."""
         return int(conn.sessionkit_thread_id)
 

@@ -117,9 +117,13 @@ class Pg8000(PostgreSQL):
         if conn._usock is not None:
             conn._usock.settimeout(None if seconds is None else seconds + GRACE)
 
+    def connection_id(self, conn: Any) -> int | None:
+        """The backend's process, which it told at the start."""
+        return int.from_bytes(conn._backend_key_data[:4], "big")
+
     def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
         """By a connection of its own: pg8000 has no request for it."""
-        number = int.from_bytes(conn._backend_key_data[:4], "big")
+        number = self.connection_id(conn)
         other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
         try:
             self.run(other, f"SELECT pg_cancel_backend({number})")

@@ -276,6 +276,10 @@ class Psycopg(ByCopy, PostgreSQL):
             wait = conn.wait = Waiting(conn, _gave_up)
         wait.until = None if seconds is None else monotonic() + seconds + GRACE
 
+    def connection_id(self, conn: Any) -> int | None:
+        """The backend's process."""
+        return int(conn.pgconn.backend_pid)
+
     def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
         """libpq's request, encrypted as the connection is."""
         cancel(conn)

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
     from ..errors import Error
 
@@ -253,6 +254,10 @@ class Exchange:
         now = self._clock()
         waiting = [waiter.thread for waiter in (ref() for ref in self._in_line()) if waiter is not None]
         return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
+
+    def holders(self) -> list[tuple[int, Any]]:
+        """Return the `id()` of each session that holds something here, and its connection (None: it holds a turn)."""
+        return [(holder[0], slot.conn) for slot in self._living() if (holder := slot.holder) is not None]
 
     def _living(self) -> list[Slot]:
         return [slot for slot in (ref() for ref in self._slots.copy()) if slot is not None]

@@ -336,7 +336,7 @@ class Hold:
     def _report_silent_end(self) -> None:
         """Tell of an end for which no word was spoken: nothing had been sent, or the server had ended it, or it is lost."""
         source = self.source
-        action = "ended" if self.failure is None and self.status() in (IDLE, UNKNOWN) else "lost"
+        action = "ended" if self.status() in (IDLE, UNKNOWN) else "lost"
         source.listeners.notify(TransactionEvent(source.name, action, origin=self._origin()))
 
     def _report_discard(self) -> None:

@@ -1,0 +1,136 @@
+"""Who waits for whom: asked while a statement takes long, in a thread and on a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter, sleep
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Error, map_errors
+from ..events import ConnectionEvent
+from .moments import WaitEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine import Engine
+    from ..events import Event, Origin, StartEvent
+
+LONG = 0.05
+"""Seconds that something must have taken before anybody is asked."""
+
+
+class Watcher:
+    """
+    Knows what is under way, and tells `hear` of each wait for another session, once.
+
+    Its thread starts with the first thing that takes long enough to be looked at, and ends with `stop()`.
+    """
+
+    def __init__(self, hear: Callable[[Any], object]) -> None:
+        self._hear = hear
+        self._running: dict[
+            tuple[Engine, int], tuple[float, Origin, str]
+        ] = {}  # by transaction: since when, whose, in which thread
+        self._told: set[tuple[float, Origin, int]] = set()
+        self._connections: dict[Engine, Any] = {}
+        self._wanted = threading.Event()
+        self._is_over = False
+        self._thread: threading.Thread | None = None
+
+    # -- what is under way
+
+    def started(self, engine: Engine) -> Callable[[StartEvent], None]:
+        """Return what is called before something runs on an engine."""
+
+        def start(event: StartEvent) -> None:
+            """Note it."""
+            if event.origin is not None:
+                self._running[engine, event.origin.transaction] = (
+                    perf_counter(),
+                    event.origin,
+                    threading.current_thread().name,
+                )
+                if self._thread is None:
+                    self._begin()
+                if not self._wanted.is_set():
+                    self._wanted.set()
+
+        return start
+
+    def ended(self, engine: Engine) -> Callable[[Event], None]:
+        """Return what is called when it is over."""
+
+        def end(event: Event) -> None:
+            """Forget it."""
+            origin = getattr(event, "origin", None)
+            if origin is not None and not (isinstance(event, ConnectionEvent) and event.action == "checkin"):
+                self._running.pop((engine, origin.transaction), None)
+
+        return end
+
+    # -- the thread
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="sessionkit trace", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and close its connections."""
+        self._is_over = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        try:
+            while not self._is_over:
+                if not self._running:
+                    self._wanted.clear()
+                    if not self._running and not self._is_over:
+                        self._wanted.wait()
+                self._look()
+                if not self._is_over:
+                    sleep(LONG / 2)
+        finally:
+            for engine, conn in self._connections.items():
+                engine.driver.close(conn)
+
+    def _look(self) -> None:
+        now = perf_counter()
+        slow: dict[Engine, dict[int, tuple[float, Origin, str]]] = {}
+        for (engine, _), running in list(self._running.items()):
+            if now - running[0] >= LONG:
+                slow.setdefault(engine, {})[running[1].session] = running
+        for engine, sessions in slow.items():
+            waits = self._by_line(engine, sessions) if engine.line is not None else self._by_server(engine)
+            for waiting, blocking in waits:
+                if waiting not in sessions:
+                    continue
+                since, origin, thread = sessions[waiting]
+                if (since, origin, blocking) not in self._told:
+                    self._told.add((since, origin, blocking))
+                    self._hear(WaitEvent(engine.name, origin, thread, blocking, since))
+
+    def _by_line(self, engine: Engine, sessions: dict[int, Any]) -> list[tuple[int, int]]:
+        """Return who stands in line for the turn to write, and who has it."""
+        holders = [session for session, _ in engine.line.holders()] if engine.line is not None else []
+        return [(one, holder) for one in sessions for holder in holders if not {one} & set(holders)]
+
+    def _by_server(self, engine: Engine) -> list[tuple[int, int]]:
+        """Ask the server, and return whose session waits for whose."""
+        driver = engine.driver
+        try:
+            with map_errors(driver):
+                conn = self._connections.get(engine)
+                if conn is None:
+                    conn = self._connections[engine] = driver.connect(engine.url, engine.connect_options)
+                sessions = {
+                    driver.connection_id(held): session for session, held in engine.pool.holders() if held is not None
+                }
+                found = driver.blockers(conn)
+                driver.clean(conn)
+        except Error:  # the server is busy, or gone: nobody is told of waits then
+            self._connections.pop(engine, None)
+            return []
+        return [(sessions[one], sessions[other]) for one, other in found if one in sessions and other in sessions]
