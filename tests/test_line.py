@@ -465,8 +465,8 @@ def test_interrupts_among_waiting_writers(sqlite: Database) -> None:
     try:
         for number in range(150):
             name = f"main-{number}"
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 10) * 0.0003)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 10) * 0.0003)
                 with engine.begin() as session:
                     session.execute(INSERT, (name,))
                     time.sleep(0.001)

@@ -111,8 +111,8 @@ def _run(program: str, arguments: Sequence[str]) -> int:
             return exc.code or 0
         print(exc.code, file=sys.stderr)
         return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as exc:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
         return 1
     finally:
         sys.argv, sys.path[:] = before, path

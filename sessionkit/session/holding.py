@@ -35,7 +35,8 @@ class Hold:
 
     __slots__ = (
         "begun", "depth", "doubt", "expected", "failure", "holder", "is_doomed", "is_gone", "is_gone_reported", "is_left",
-        "is_shown", "lease", "limit", "modes", "open_cursors", "pending", "restoring", "source", "stream", "turn", "written",
+        "is_shown", "lease", "limit", "modes", "open_cursors", "origin", "pending", "restoring", "source", "stream", "turn",
+        "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
@@ -44,6 +45,7 @@ class Hold:
         self.modes = modes
         self.limit = source.statement_timeout if modes[2] is None else modes[2]  # seconds for each call of the driver
         self.lease: Lease | None = None
+        self.origin: Origin | None = None  # made when somebody listens
         self.depth = 0
         self.written: tuple[Statement, ...] = ()
         self.begun = False
@@ -314,7 +316,10 @@ class Hold:
     # -- telling those who listen
 
     def _origin(self) -> Origin:
-        return Origin(id(self), *self.holder)
+        origin = self.origin
+        if origin is None:
+            origin = self.origin = Origin(id(self), *self.holder)
+        return origin
 
     def _started(self, what: str) -> float:
         """Say what is about to run, and return the time."""

@@ -35,5 +35,5 @@ def page(recording: Recording, title: str) -> str:
         "dropped": recording.dropped,
     }
     embedded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    template = files("sessionkit.trace").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("{{title}}", escape(title)).replace("{{data}}", embedded)

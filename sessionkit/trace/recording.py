@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Recording:
     def hear(self, event: Event | Any) -> None:
         """Keep an event; this is what listens."""
         self._heard += 1
-        self._raw.append((perf_counter(), threading.current_thread().name, event))
+        self._raw.append((perf_counter(), current_thread().name, event))
 
     def name(self, session: Any, name: str) -> None:
         """Call the lane of a session by a name; before its first statement."""
@@ -182,12 +182,12 @@ def attach(engine: Engine, recording: Recording, watcher: Watcher | None) -> Cal
     """Let a recording hear of an engine; return the function that ends it."""
     if watcher is None:
         return engine.listen(recording.hear)
-    ended = watcher.ended(engine)
+    ended, keep = watcher.ended, recording.hear
 
     def hear(event: Event) -> None:
         """Tell both."""
         ended(event)
-        recording.hear(event)
+        keep(event)
 
     return engine.listen(hear, watcher.started(engine))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from time import perf_counter, sleep
+from threading import current_thread
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error, map_errors
-from ..events import ConnectionEvent
 from .moments import WaitEvent
 
 if TYPE_CHECKING:
@@ -29,45 +29,36 @@ class Watcher:
 
     def __init__(self, hear: Callable[[Any], object]) -> None:
         self._hear = hear
-        self._running: dict[
-            tuple[Engine, int], tuple[float, Origin, str]
-        ] = {}  # by transaction: since when, whose, in which thread
+        self._running: dict[int, tuple[float, Origin, str, Engine]] = {}  # by transaction: since when, whose, where
         self._told: set[tuple[float, Origin, int]] = set()
         self._connections: dict[Engine, Any] = {}
         self._wanted = threading.Event()
-        self._is_over = False
+        self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     # -- what is under way
 
     def started(self, engine: Engine) -> Callable[[StartEvent], None]:
         """Return what is called before something runs on an engine."""
+        running, wanted = self._running, self._wanted
 
         def start(event: StartEvent) -> None:
             """Note it."""
-            if event.origin is not None:
-                self._running[engine, event.origin.transaction] = (
-                    perf_counter(),
-                    event.origin,
-                    threading.current_thread().name,
-                )
-                if self._thread is None:
-                    self._begin()
-                if not self._wanted.is_set():
-                    self._wanted.set()
+            origin = event.origin
+            if origin is not None:
+                running[origin.transaction] = (perf_counter(), origin, current_thread().name, engine)
+                if not wanted.is_set():
+                    if self._thread is None:
+                        self._begin()
+                    wanted.set()
 
         return start
 
-    def ended(self, engine: Engine) -> Callable[[Event], None]:
-        """Return what is called when it is over."""
-
-        def end(event: Event) -> None:
-            """Forget it."""
-            origin = getattr(event, "origin", None)
-            if origin is not None and not (isinstance(event, ConnectionEvent) and event.action == "checkin"):
-                self._running.pop((engine, origin.transaction), None)
-
-        return end
+    def ended(self, event: Event) -> None:
+        """Forget what is over."""
+        origin: Origin | None = getattr(event, "origin", None)
+        if origin is not None:
+            self._running.pop(origin.transaction, None)
 
     # -- the thread
 
@@ -77,21 +68,20 @@ class Watcher:
 
     def stop(self) -> None:
         """End the thread, and close its connections."""
-        self._is_over = True
+        self._over.set()
         self._wanted.set()
         if self._thread is not None:
             self._thread.join()
 
     def _watch(self) -> None:
         try:
-            while not self._is_over:
+            while not self._over.is_set():
                 if not self._running:
                     self._wanted.clear()
-                    if not self._running and not self._is_over:
+                    if not self._running and not self._over.is_set():
                         self._wanted.wait()
                 self._look()
-                if not self._is_over:
-                    sleep(LONG / 2)
+                self._over.wait(LONG / 2)
         finally:
             for engine, conn in self._connections.items():
                 engine.driver.close(conn)
@@ -99,9 +89,9 @@ class Watcher:
     def _look(self) -> None:
         now = perf_counter()
         slow: dict[Engine, dict[int, tuple[float, Origin, str]]] = {}
-        for (engine, _), running in list(self._running.items()):
-            if now - running[0] >= LONG:
-                slow.setdefault(engine, {})[running[1].session] = running
+        for since, origin, thread, engine in list(self._running.values()):
+            if now - since >= LONG:
+                slow.setdefault(engine, {})[origin.session] = (since, origin, thread)
         for engine, sessions in slow.items():
             waits = self._by_line(engine, sessions) if engine.line is not None else self._by_server(engine)
             for waiting, blocking in waits:

