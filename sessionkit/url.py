@@ -127,6 +127,13 @@ class URL:
             database=self.database, query=query,
         )  # fmt: skip
 
+    def at(self, host: str, port: int) -> URL:
+        """Return the same URL with another place."""
+        return URL(
+            self.scheme, driver=self.driver, username=self.username, password=self.password, host=host, port=port,
+            database=self.database, query=self.query,
+        )  # fmt: skip
+
     def __str__(self) -> str:
         """Return the URL with `***` for the password and for anything secret among the query's values."""
         from urllib.parse import quote

@@ -39,15 +39,15 @@ FLOORS: list[list[list[str]]] = [
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
     [["connecting", "engine", "registry"]],
-    [["__init__"], ["trace", "cli"], ["testing"], ["dbapi"], ["aio", "web"], ["otel"]],
+    [["__init__"], ["testing", "trace", "lessons", "cli"], ["dbapi"], ["aio", "web"], ["otel"]],
 ]  # fmt: skip
-DOORS = ("cli", "testing", "dbapi", "aio", "web", "otel", "trace")
+DOORS = ("cli", "testing", "dbapi", "aio", "web", "otel", "trace", "lessons")
 
 
 def room_of(path: Path) -> str:
     """Return a file's name as the picture has it: a door as a whole."""
     parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
-    if parts[0] in ("cli", "testing", "aio", "web", "trace", "__main__"):
+    if parts[0] in ("cli", "testing", "aio", "web", "trace", "lessons", "__main__"):
         return "cli" if parts[0] == "__main__" else parts[0]
     if parts[-1] == "__init__" and len(parts) > 1:
         parts.pop()

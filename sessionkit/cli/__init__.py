@@ -20,7 +20,8 @@ EXAMPLES = """examples:
   python -m sessionkit copy sqlite:///shop.db "select * from item" postgresql://app@localhost/shop item --create
   python -m sessionkit query sqlite:///shop.db "select name from item where price < :p" p=5
   python -m sessionkit check postgresql://app@localhost/shop
-  python -m sessionkit trace --html out.html program.py"""
+  python -m sessionkit trace --html out.html program.py
+  python -m sessionkit learn 3"""
 
 
 class UsageError(Exception):
@@ -66,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("--follow", action="store_true", help="show each moment while it happens")
     trace.add_argument("program", help="a Python file")
     trace.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    learn = commands.add_parser(
+        "learn", parents=[common], help="twelve lessons on transactions; without a number, the list"
+    )
+    learn.add_argument("number", nargs="?", type=int, help="1 to 12")
+    learn.add_argument("--url", help="play it on this database, instead of SQLite in a temporary folder")
+    learn.add_argument("--html", metavar="FILE", help="write its timeline there, as a page")
+    learn.add_argument("--source", action="store_true", help="show the lesson's program")
     check = commands.add_parser("check", parents=[common], help="connect, and tell what is there and what to beware of")
     check.add_argument("url", help="the database's URL, or the name of an environment variable that holds it")
     return top
@@ -130,6 +138,10 @@ def _run(options: argparse.Namespace) -> int:
         from .trace import trace
 
         return trace(options.program, options.arguments, options.html or options.save, options.only, options.follow)
+    if options.command == "learn":
+        from .learn import learn
+
+        return learn(options.number, _url(options.url) if options.url else None, options.html, options.source)
     options.url = _url(options.url)
     if options.command == "load":
         from .load import load

@@ -27,16 +27,12 @@ class Cuts:
     def _cut(self, look: Any) -> Iterator[tuple[Engine, Proxy]]:
         """Yield an engine whose wire a proxy cuts, if the driver has a wire."""
         from ..engine import create_engine
-        from ..url import URL
 
         url = self.engine.url
         if url.host not in ("127.0.0.1", "localhost") or url.port is None:
             return
         with Proxy(url.port) as proxy:
-            wire = URL(
-                url.scheme, driver=url.driver, username=url.username, password=url.password, host="127.0.0.1", port=proxy.port,
-                database=url.database, query=url.query,
-            )  # fmt: skip
+            wire = url.at("127.0.0.1", proxy.port)
             with create_engine(wire, driver=self.engine.driver, pool_size=1) as engine:
                 look(proxy)
                 yield engine, proxy
