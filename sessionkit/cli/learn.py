@@ -27,7 +27,7 @@ def learn(number: int | None, url: str | None, html: str | Path | None, source: 
     found, width = lesson(number), min(shutil.get_terminal_size((80, 24)).columns, 120)
     told = inspect.getdoc(found) or ""
     print(f"{number}. {title(found)}\n")
-    print(fill(" ".join(told.splitlines()[1:]), width))
+    print(fill(" ".join(told.split("\n\n", 1)[-1].split()), width))
     if source:
         print(f"\n{inspect.getsource(found.lesson)}")
     with stage(url) as played:

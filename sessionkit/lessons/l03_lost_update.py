@@ -18,8 +18,8 @@ def lesson(stage: Stage) -> str:
     a, b = stage.players("A", "B")
 
     def left() -> int:
-        found = stage.engine.execute(READ).scalar()
-        stage.engine.execute("update lesson_stock set pieces = 10, version = 1")
+        found = stage.looks(READ)[0]
+        stage.looks("update lesson_stock set pieces = 10, version = 1")
         return int(found)
 
     # the trap: read, think, write

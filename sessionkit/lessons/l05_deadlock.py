@@ -40,7 +40,7 @@ def lesson(stage: Stage) -> str:
         victim.notes("the second attempt is committed")
         attempts = 2
 
-    balances = stage.engine.execute("select balance from lesson_account").scalars()
+    balances = stage.looks("select balance from lesson_account")
     assert balances == [2, 2]
     again = (
         "nothing had to be done again"

@@ -47,7 +47,7 @@ def lesson(stage: Stage) -> str:
     b.does(lambda session: session.update(fresh))
     b.commits()
 
-    text = stage.engine.execute("select text from lesson_article").scalar()
+    text = stage.looks("select text from lesson_article")[0]
     assert stale
     assert text == "draft, with a title, with an end"
     return (

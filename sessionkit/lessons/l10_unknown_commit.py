@@ -28,6 +28,6 @@ def lesson(stage: Stage) -> str:
         with stage.losing_an_answer() as engine:
             engine.run(pay, resolve=True)
         told = "The answer was lost, the question was asked, and the payment was not made again."
-    times = stage.engine.execute("select count(*) from lesson_payment").scalar()
+    times = stage.looks("select count(*) from lesson_payment")[0]
     assert times == 1
     return f"Once ({times} row). {told}"

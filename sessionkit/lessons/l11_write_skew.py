@@ -39,7 +39,7 @@ def lesson(stage: Stage) -> str:
                 player.commits()
         for player in (ann, bob):
             player.leaves()
-        found[level] = stage.engine.execute(COUNT).scalar()
+        found[level] = stage.looks(COUNT)[0]
         assert found[level] == told
     assert found["SERIALIZABLE"] == 1
     assert found.get("REPEATABLE READ", 0) == 0

@@ -30,7 +30,7 @@ def lesson(stage: Stage) -> str:
     except PartialCommitError as exc:
         committed, failed = exc.committed, exc.failed
 
-    orders = stage.engine.execute("select count(*) from lesson_orders").scalar()
+    orders = stage.looks("select count(*) from lesson_orders")[0]
     entries = archive.execute("select count(*) from entry").scalar()
     assert (orders, entries) == (1, 0)
     return (

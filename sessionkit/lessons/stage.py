@@ -76,7 +76,7 @@ class Player:
 
     def _play(self, engine: Engine) -> None:
         with engine.session() as session:
-            self._stage.recording.name(session, self.name)
+            self._stage.recording.name(session, self.name, "")
             self._session = session
             self._ready.set()
             while (step := self._steps.get()) is not None:
@@ -85,7 +85,7 @@ class Player:
 
     def starts(self, step: Callable[[Session], Any] | str, parameters: Any = None) -> Pending:
         """Begin a step (a function of the session, or a statement), and return when it has ended, or waits for another session."""
-        pending = Pending((lambda session: session.execute(step, parameters)) if isinstance(step, str) else step)
+        pending = self._pending(step, parameters)
         waited = self._stage.count_waits(self.name)
         self._steps.put(pending)
         for _ in range(int(PATIENCE * 100)):
@@ -95,9 +95,16 @@ class Player:
 
     def does(self, step: Callable[[Session], T] | str, parameters: Any = None) -> Any:
         """Do a step (a function of the session, or a statement), and return what it returns."""
-        pending = Pending((lambda session: session.execute(step, parameters)) if isinstance(step, str) else step)
+        pending = self._pending(step, parameters)
         self._steps.put(pending)
         return pending.result()
+
+    def _pending(self, step: Callable[[Session], Any] | str, parameters: Any) -> Pending:
+        if not isinstance(step, str):
+            return Pending(step)
+        if parameters is not None:
+            self.notes(f"with {', '.join(map(repr, parameters))}:")
+        return Pending(lambda session: session.execute(step, parameters))
 
     def reads(self, statement: str, parameters: Any = None) -> Any:
         """Run a query in the session's transaction, note on its lane what came, and return the first value."""
@@ -139,6 +146,7 @@ class Stage:
         self.folder = folder
         self.recording = recording
         self._watcher = watcher
+        self._aside = create_engine(engine.url)
         self._players: list[Player] = []
         self._engines: list[Engine] = []
         self._tables: list[str] = []
@@ -157,13 +165,18 @@ class Stage:
         """Make a table anew, with rows in it; its name begins with `lesson_`, so that no table of anybody's is in the way."""
         if not name.startswith("lesson_"):
             raise ArgumentError(f"a lesson's tables begin with lesson_, got {name!r}")
-        self.engine.execute(f"drop table if exists {name}")
-        self.engine.execute(f"create table {name} ({columns})")
+        self._aside.execute(f"drop table if exists {name}")
+        self._aside.execute(f"create table {name} ({columns})")
         self._tables.append(name)
         if rows:
             marks = ", ".join("?" * len(rows[0]))
-            with self.engine.begin() as session:
+            with self._aside.begin() as session:
                 session.executemany(f"insert into {name} values ({marks})", rows)
+
+    def looks(self, statement: str) -> list[Any]:
+        """Run a statement on a connection of nobody's lane, and return the first column of what comes."""
+        found = self._aside.execute(statement)
+        return found.scalars() if found.columns else []
 
     def players(self, *names: str, engine: Engine | None = None) -> list[Player]:
         """Return named sessions, which take turns."""
@@ -225,8 +238,8 @@ class Stage:
         for player in self._players:
             player.leaves()
         for name in reversed(self._tables):
-            self.engine.execute(f"drop table if exists {name}")
-        for engine in self._engines:
+            self._aside.execute(f"drop table if exists {name}")
+        for engine in (self._aside, *self._engines):
             engine.dispose()
 
 

@@ -68,6 +68,7 @@ class NameEvent(NamedTuple):
 
     session: int
     name: str
+    place: str | None = None
 
 
 class NoteEvent(NamedTuple):
@@ -83,7 +84,7 @@ class Reader:
     def __init__(self, started: float) -> None:
         self.lanes: list[Lane] = []
         self._started = started
-        self._names: dict[int, str] = {}
+        self._names: dict[int, tuple[str, str | None]] = {}
         self._count = 0
         self._transactions = 0
         self._open: dict[int, int] = {}  # the event's number of a transaction → ours
@@ -102,8 +103,7 @@ class Reader:
 
     def _moment(self, heard: float, thread: str, event: Any) -> Moment | None:
         if isinstance(event, NameEvent):
-            self._names[event.session] = event.name
-            self._by_session.pop(event.session, None)
+            self._name(event)
             return None
         lane = self._lane(getattr(event, "origin", None), getattr(event, "thread", thread))
         took = getattr(event, "seconds", 0.0)
@@ -157,17 +157,31 @@ class Reader:
         if origin is None:
             return None
         session, code, at = origin.session, origin.code, origin.at
-        known, made = self._by_session.get(session, (None, None))
-        if known is None or made != (code, at) or self._taken.get(known) != session:
+        known, known_at = self._by_session.get(session, (None, None))
+        if known is None or known_at not in (None, (code, at)) or self._taken.get(known) != session:
             made = _short(place(code, at)) if session else ""
-            name = self._names.pop(session, "") or ("execute()" if not session else made if thread == MAIN else thread)
+            usual = "execute()" if not session else made if thread == MAIN else thread
+            name, where = self._names.pop(session, (usual, None))
             known = self._by_place.get((name, code, at))
             if known is None:
-                known = self._by_place[name, code, at] = len(self.lanes)
-                self.lanes.append(Lane(known, name, made if made != name else ""))
+                shown = made if where is None else where
+                known = self._by_place[name, code, at] = self._new(name, shown if shown != name else "")
             self._by_session[session], self._taken[known] = (known, (code, at)), session
         self._by_thread[thread] = known
         return known
+
+    def _name(self, event: NameEvent) -> None:
+        """Take a name: for the lane that the session's first event will make, or at once, where its place is given too."""
+        self._by_session.pop(event.session, None)
+        if event.place is None:
+            self._names[event.session] = event.name, None
+            return
+        lane = self._new(event.name, event.place)
+        self._by_session[event.session], self._taken[lane] = (lane, None), event.session
+
+    def _new(self, name: str, where: str) -> int:
+        self.lanes.append(Lane(len(self.lanes), name, where))
+        return len(self.lanes) - 1
 
     def _known(self, session: int) -> int | None:
         return self._by_session.get(session, (None, None))[0]

@@ -48,9 +48,9 @@ class Recording:
         self._heard += 1
         self._raw.append((perf_counter(), current_thread().name, event))
 
-    def name(self, session: Any, name: str) -> None:
-        """Call the lane of a session by a name; before its first statement."""
-        self.hear(NameEvent(id(session), name))
+    def name(self, session: Any, name: str, place: str | None = None) -> None:
+        """Call the lane of a session by a name, and by another place than its file and line; before its first statement."""
+        self.hear(NameEvent(id(session), name, place))
 
     def note(self, session: Any, text: str) -> None:
         """Put a text on a session's lane."""

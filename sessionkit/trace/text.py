@@ -83,7 +83,8 @@ class Columns:
             names = [lane.name for lane in shown]
         places = [lane.place for lane in shown]
         rule = " " * _CLOCK + "".join("─" * (self._wide - 1) + " " for _ in names)
-        return [self._line("", names), self._line("", places), rule.rstrip()]
+        heads = [names, places] if any(places) else [names]
+        return [*(self._line("", cells) for cells in heads), rule.rstrip()]
 
     def rows(self, moment: Moment) -> list[str]:
         """Return the lines of a moment."""
