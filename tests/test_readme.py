@@ -63,7 +63,7 @@ def test_the_second_program_runs() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", ["docs/howto.md", "docs/aio.md"])
+@pytest.mark.parametrize("page", ["docs/howto.md", "docs/aio.md", "docs/tracing.md"])
 def test_the_programs_of_a_page(page: str, tmp_path: Path) -> None:
     """Each by itself, as it stands, in an empty folder."""
     for program in programs(page):
@@ -87,6 +87,7 @@ def test_the_programs_of_a_page(page: str, tmp_path: Path) -> None:
         "docs/web.md",
         "docs/howto.md",
         "docs/aio.md",
+        "docs/tracing.md",
         "CONTRIBUTING.md",
     ],
 )
