@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .session.session import Session as Session
     from .url import URL as URL
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = {
     "drivers.base": ("Driver",),

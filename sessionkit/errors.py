@@ -253,7 +253,7 @@ class Diagnosis:
     """
     What a driver file says about one exception: our class, the codes, the server's words, and what they are about.
 
-    `text` may have values in it between two `redact.MARK`s; quoted parameters are found without.
+    `text` may have values in it between two of `redact.MARK`; quoted parameters are found without.
     """
 
     __slots__ = ("code", "column", "constraint", "error", "sqlstate", "table", "text")

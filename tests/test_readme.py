@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import sessionkit
 from sessionkit import create_engine
 
 if TYPE_CHECKING:
@@ -72,6 +73,41 @@ def test_the_programs_of_a_page(page: str, tmp_path: Path) -> None:
             check=False, env={**{k: v for k, v in os.environ.items() if k != "DATABASE_URL"}, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, ""), program
+
+
+def test_the_tutorial(tmp_path: Path) -> None:
+    """Its files, one after the other, as a reader makes them: each program runs, and the tests pass."""
+    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    files = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert [name for name, _ in files] == ["shop.py", "orders.py", "many.py", "app.py", "conftest.py", "test_shop.py"]
+    env = {**{k: v for k, v in os.environ.items() if k != "DATABASE_URL"}, "PYTHONPATH": str(ROOT)}
+    printed = {}
+    for name, program in files:
+        (tmp_path / name).write_text(program, encoding="utf-8")
+    for name in ("shop.py", "orders.py", "many.py"):
+        done = subprocess.run(
+            [sys.executable, name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=env
+        )
+        assert (done.returncode, done.stderr) == (0, ""), name
+        printed[name] = done.stdout
+    assert "Row(code='coffee', stock=10), Row(code='tea', stock=10)" in printed["shop.py"]
+    assert "not enough tea\n[Row(article='tea', quantity=2)]" in printed["orders.py"]
+    assert printed["many.py"] == "10 of 40 got tea\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=env,
+    )  # fmt: skip
+    assert (done.returncode, "2 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_the_reference_is_complete() -> None:
+    """Every public name of sessionkit, and every door, is in it."""
+    text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"auto(?:class|function):: (?:sessionkit\.)?(\w+)$", text, re.MULTILINE))
+    errors = {name for name in vars(sessionkit.errors) if name[0].isupper()}
+    assert set(sessionkit.__all__) - named - errors == set()
+    for door in ("aio", "trace", "testing", "web.flask", "web.starlette", "otel", "dbapi", "events", "errors"):
+        assert f"sessionkit.{door}" in text
 
 
 @pytest.mark.parametrize(

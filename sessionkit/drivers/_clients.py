@@ -20,7 +20,7 @@ class Standins:
     cursor_extras: ClassVar[tuple[str, ...]] = ("statusmessage", "warning_count", "mogrify", "scroll", "row_factory")
     """Attributes of the driver's cursor beyond PEP 249's that its stand-in has."""
     leaving: ClassVar[tuple[bool, bool]] = (True, False)
-    """Whether the end of `with connection:` commits (or rolls back), and whether it closes."""
+    """Whether the end of a connection's `with` block commits (or rolls back), and whether it closes."""
 
     def cursor(self, conn: Any) -> Any:
         """Return a cursor that yields plain tuples."""
