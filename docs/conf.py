@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
-html_extra_path = ["timelines"]
+html_extra_path = ["timelines", "extra"]
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 
 
@@ -64,7 +67,8 @@ def play(app: Any) -> None:
             f"# {number}. {title(found)}\n\n{story}\n\n"
             f'<iframe src="../timelines/{number}.html" title="the timeline" loading="lazy" '
             'style="width:100%;height:32rem;border:1px solid #8888;border-radius:.4rem"></iframe>\n\n'
-            f'<p><a href="../timelines/{number}.html">The timeline on a page of its own</a></p>\n\n'
+            f'<p><a href="../timelines/{number}.html">The timeline on a page of its own</a> · '
+            f'<a href="../playground/index.html?lesson={number}">change it and run it in the browser</a></p>\n\n'
             f"**Notice**: {found.NOTICE}\n\n**Question**: {found.QUESTION}\n\n"
             f"<details><summary>Answer</summary><p>{answer}</p></details>\n\n"
             f"## The program\n\n`python -m sessionkit learn {number}` plays it; `--url` on your own database.\n\n"
@@ -74,8 +78,25 @@ def play(app: Any) -> None:
         assert name
 
 
+def equip(app: Any) -> None:
+    """Put beside the playground's page what it needs: Pyodide (from npm, once), sessionkit, the programs."""
+    from sessionkit.lessons.playground import programs
+    from tests.pyodide.__main__ import package
+
+    target = ROOT / "docs" / "timelines" / "playground"
+    (target / "pyodide").mkdir(parents=True, exist_ok=True)
+    for name in ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"):
+        shutil.copyfile(package() / name, target / "pyodide" / name)
+    (target / "programs.json").write_text(json.dumps(programs()), encoding="utf-8")
+    with zipfile.ZipFile(target / "sessionkit.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((ROOT / "sessionkit").rglob("*")):
+            if path.suffix in (".py", ".html"):
+                archive.write(path, path.relative_to(ROOT))
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("builder-inited", play)
+    app.connect("builder-inited", equip)
     app.connect("source-read", rewritten)
     app.connect("include-read", included)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engine import Engine, create_engine
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LockTimeoutError, PoolDeadlockError
 from ..trace.recording import attach, record
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..url import URL
 
 T = TypeVar("T")
+HAS_THREADS = sys.platform != "emscripten"
+"""Whether sessions can be in threads of their own: in a browser they cannot."""
 PATIENCE = 10.0
 """Seconds after which a lesson that does not go on is wrong."""
 
@@ -134,6 +137,49 @@ class Player:
         self._thread.join(PATIENCE)
 
 
+class InlinePlayer(Player):
+    """The same where there are no threads (WebAssembly): a step that would wait is put off until its result is asked for."""
+
+    def __init__(self, stage: Stage, name: str, engine: Engine) -> None:
+        self.name = name
+        self._stage = stage
+        self._session = engine.session()
+        stage.recording.name(self._session, name, "")
+
+    def starts(self, step: Callable[[Session], Any] | str, parameters: Any = None) -> Pending:
+        """Do a step, or find that it has to wait."""
+        pending = self._pending(step, parameters)
+        pending.run(self._session)
+        if isinstance(pending.error, (LockTimeoutError, PoolDeadlockError)):
+            self.notes("has to wait for another session")
+            return PutOff(pending.step, self._session)
+        return pending
+
+    def does(self, step: Callable[[Session], T] | str, parameters: Any = None) -> Any:
+        """Do a step."""
+        pending = self._pending(step, parameters)
+        pending.run(self._session)
+        return pending.result()
+
+    def leaves(self) -> None:
+        """End the session."""
+        self._session.close()
+
+
+class PutOff(Pending):
+    """A step that waits for its session's turn: it is done when its result is asked for."""
+
+    def __init__(self, step: Callable[[Session], Any], session: Session) -> None:
+        super().__init__(step)
+        self._session = session
+
+    def result(self) -> Any:
+        """Do it now."""
+        if not self.is_over:
+            self.run(self._session)
+        return super().result()
+
+
 class Stage:
     """
     What a lesson is given. `engine` is the database, `recording` what is recorded of it.
@@ -180,7 +226,8 @@ class Stage:
 
     def players(self, *names: str, engine: Engine | None = None) -> list[Player]:
         """Return named sessions, which take turns."""
-        made = [Player(self, name, engine or self.engine) for name in names]
+        kind = Player if HAS_THREADS else InlinePlayer
+        made = [kind(self, name, engine or self.engine) for name in names]
         self._players += made
         return made
 
@@ -252,13 +299,13 @@ def stage(url: str | None = None) -> Iterator[Stage]:
         ArgumentError: sessions cannot be side by side there: a database in memory, or one without savepoints.
     """
     with tempfile.TemporaryDirectory(prefix="sessionkit-") as folder:
-        options: dict[str, Any] = {} if url else {"busy_timeout": PATIENCE}
+        options: dict[str, Any] = {} if url else {"busy_timeout": PATIENCE if HAS_THREADS else 0.05}
         with create_engine(url or f"sqlite:///{folder}/lesson.db", **options) as engine:
             if engine.is_in_memory or not engine.driver.has_savepoints:
                 raise ArgumentError(
                     "a lesson needs SQLite in a file, PostgreSQL or MySQL: several sessions side by side"
                 )
-            with record(engine) as recording:
+            with record(engine, watch=HAS_THREADS) as recording:
                 found = Stage(engine, Path(folder), recording)
                 try:
                     yield found

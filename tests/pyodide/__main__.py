@@ -13,22 +13,29 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sess
 PYODIDE = "314.0.7"
 NEEDS = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis<6.100"]
 """Wheels without compiled parts."""
-FILES = ["template", "params", "url", "objects", "transaction", "bulk", "values"]
+FILES = ["template", "params", "url", "objects", "transaction", "bulk", "values", "playground"]
 # there are no other threads or processes in WebAssembly, no clock that interrupts, and no numpy here
 LEFT_OUT = "not postgres and not mariadb and not random and not table_of_values and not limit_holds and not bytecodes and not with_a_zone"
 
 
-def main() -> int:
-    """Fetch what is needed, and run the tests."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
+def package() -> Path:
+    """Return the folder of the npm package, fetched if need be."""
+    npm, found = shutil.which("npm"), CACHE / "node_modules" / "pyodide"
+    if npm is None:
         sys.exit("Node with npm is needed: apt-get install nodejs npm, or a package of your system")
-    package = CACHE / "node_modules" / "pyodide"
-    if PYODIDE not in (package / "package.json").read_text() if package.exists() else True:
+    if not found.exists() or PYODIDE not in (found / "package.json").read_text():
         CACHE.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             [npm, "install", "--no-audit", "--no-fund", "--prefix", CACHE, f"pyodide@{PYODIDE}"], check=True, cwd=CACHE
         )
+    return found
+
+
+def main() -> int:
+    """Fetch what is needed, and run the tests."""
+    node = shutil.which("node")
+    if node is None:
+        sys.exit("Node with npm is needed: apt-get install nodejs npm, or a package of your system")
     site = CACHE / "site"
     if not site.exists():
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", site, *NEEDS], check=True)
@@ -36,7 +43,7 @@ def main() -> int:
     command = [
         node,
         Path(__file__).parent / "run.mjs",
-        package,
+        package(),
         site,
         ROOT,
         "-p",
