@@ -9,8 +9,6 @@ import pytest
 from sessionkit.lessons.playground import play, programs
 
 PROGRAMS = programs()
-# a program of somebody who tries something does not close its engine
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[program["title"] for program in PROGRAMS])

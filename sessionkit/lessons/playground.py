@@ -17,9 +17,11 @@ def play(source: str) -> tuple[str, str]:
     """Run a program; one that defines `lesson(stage)` is played. Return what it printed, its errors included, and its page."""
     printed, recording = io.StringIO(), Recording()
     found: dict[str, Any] = {"__name__": "__main__"}
+    engines: list[Any] = []
 
     def made(engine: Any) -> None:
         """Record an engine of the program."""
+        engines.append(engine)
         attach(engine, recording, None)
 
     with redirect_stdout(printed), redirect_stderr(printed):
@@ -30,6 +32,8 @@ def play(source: str) -> tuple[str, str]:
             _complain()
         finally:
             on_create.remove(made)
+            for engine in engines:
+                engine.dispose()
         if callable(found.get("lesson")):
             recording = _play(found)
     return printed.getvalue(), recording.html("What the transactions did")
