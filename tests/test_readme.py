@@ -64,7 +64,7 @@ def test_the_second_program_runs() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", ["docs/howto.md", "docs/aio.md", "docs/tracing.md"])
+@pytest.mark.parametrize("page", ["docs/index.md", "docs/howto.md", "docs/aio.md", "docs/tracing.md"])
 def test_the_programs_of_a_page(page: str, tmp_path: Path) -> None:
     """Each by itself, as it stands, in an empty folder."""
     for program in programs(page):
@@ -124,6 +124,10 @@ def test_the_reference_is_complete() -> None:
         "docs/howto.md",
         "docs/aio.md",
         "docs/tracing.md",
+        "docs/tutorial.md",
+        "docs/index.md",
+        "docs/comparison.md",
+        "SECURITY.md",
         "CONTRIBUTING.md",
     ],
 )
