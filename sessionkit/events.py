@@ -68,7 +68,7 @@ class ConnectionEvent(NamedTuple):
     """
     A connection was made or closed (connect, close), or went to a session and came back (checkout, checkin, discard).
 
-    `seconds` is how long connecting or waiting for it took.
+    `turn`: a session got its turn to write, where writers stand in line (SQLite). `seconds` is how long connecting or waiting took.
     """
 
     database: str

@@ -229,7 +229,7 @@ def _parse_query(query: str) -> dict[str, str]:
     return found
 
 
-def host_port(place: str) -> tuple[str, str]:
-    """Return the host and the port of one of several places, PostgreSQL's port where none is named."""
+def host_port(place: str, usual: int = 5432) -> tuple[str, str]:
+    """Return the host and the port of one of several places, the `usual` port where none is named."""
     host, _, port = place.rpartition(":") if not place.endswith("]") and ":" in place else (place, "", "")
-    return host.strip("[]"), port or "5432"
+    return host.strip("[]"), port or str(usual)

@@ -12,11 +12,12 @@ from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
 from ._bulk import Packed
+from ._hosts import Unreachable, check, first_that_is_wanted, is_plain
 from ._limits import CANCEL_CONNECTING, TooLarge
 from ._mysql_errors import CODES, name_patterns, value_pattern
 from ._names import MYSQL_NAMES, MYSQL_OF_TYPES
 from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, written
-from .base import Driver
+from .base import CONNECTING, Driver
 from .sqlstates import named
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _BLOCKERS = (
     "JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id"
 )
 _BLOCKERS_MYSQL = "SELECT waiting_pid, blocking_pid FROM sys.innodb_lock_waits"
+_PORT = 3306
 KEPT = 1196  # ER_WARNING_NOT_COMPLETE_ROLLBACK
 
 
@@ -46,6 +48,44 @@ class MySQL(Packed, Driver):
     )  # fmt: skip
     adapters, utc_adapters, column_types, utc_words = MYSQL, UTC_MYSQL, MYSQL_TYPES, "SET time_zone = '+00:00'"
     type_names, names_of_types, decimal_digits = MYSQL_NAMES, MYSQL_OF_TYPES, (65, 30)
+
+    def check(self, url: URL, options: Mapping[str, Any]) -> None:
+        """What the URL says of several hosts."""
+        check(url)
+
+    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """Connect to the host, or to the first of several that answers and is what `?target=` wants."""
+        if is_plain(url):
+            return self.connect_at(url, options)
+        limit = float(options.get("connect_timeout") or url.query.get("connect_timeout") or CONNECTING)
+        conn, place = first_that_is_wanted(url, options, _PORT, limit, self.connect_at, self._why_not, self.close)
+        conn.sessionkit_place = place
+        return conn
+
+    def connect_at(self, url: URL, options: Mapping[str, Any]) -> Any:
+        """Connect to one host."""
+        return super().connect(url, options)
+
+    def _why_not(self, conn: Any, target: str) -> str | None:
+        """Tell why a server is not what is wanted: it is read-only, or it is not; or a node of Galera that is not synced."""
+        if target == "any":
+            return None
+        with self.cursor(conn) as cursor:
+            cursor.execute("SELECT @@global.read_only")
+            is_read_only = str(cursor.fetchone()[0]) not in ("0", "OFF")
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")
+            node = cursor.fetchone()
+        conn.rollback()
+        if node is not None and node[1] != "ON" and _is_galera(conn):
+            return "it is not synced with its cluster"
+        if is_read_only != (target == "standby"):
+            return "it is read-only" if is_read_only else "it is no standby"
+        return None
+
+    def _at(self, conn: Any, url: URL) -> URL:
+        """Return the URL of the very host that a connection is to."""
+        place = getattr(conn, "sessionkit_place", None)
+        return url if place is None else url.without("target").without("load_balance").at(*place)
 
     def arguments(self, url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
         """utf8mb4, and rowcount as rows found rather than rows changed (CLIENT.FOUND_ROWS), as on other databases."""
@@ -166,7 +206,7 @@ class MySQL(Packed, Driver):
 
     def cancel(self, conn: Any, url: URL, options: Mapping[str, Any]) -> None:
         """KILL QUERY, by a connection of its own."""
-        other = self.connect(url, {**options, "connect_timeout": CANCEL_CONNECTING})
+        other = self.connect_at(self._at(conn, url), {**options, "connect_timeout": CANCEL_CONNECTING})
         try:
             self.run(other, f"KILL QUERY {self.connection_id(conn)}")
         finally:
@@ -176,6 +216,8 @@ class MySQL(Packed, Driver):
         """By errno; InterfaceError (0, '') is a connection that is closed. Bad values are found before anything is sent."""
         if isinstance(exc, (BadValue, TooLarge)):
             return Diagnosis(errors.DataError, text=str(exc))
+        if isinstance(exc, Unreachable):
+            return Diagnosis(errors.DisconnectionError, text=str(exc))
         if not self.owns(exc):
             return None
         code = exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
@@ -197,6 +239,14 @@ class MySQL(Packed, Driver):
             text=value_pattern().sub(rf"{MARK}\g<0>{MARK}", text),
             **names,
         )
+
+
+def _is_galera(conn: Any) -> bool:
+    with conn.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
+        found = cursor.fetchone()
+    conn.rollback()
+    return found is not None and found[1] == "ON"
 
 
 def _number(key: str, text: str) -> int:

@@ -41,9 +41,9 @@ class MySQLdb(MySQL):
 
     # -- connecting
 
-    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+    def connect_at(self, url: URL, options: Mapping[str, Any]) -> Any:
         """Connect, and keep the server's number for the connection, which mysqlclient tells no thread while it is in use."""
-        conn = super().connect(url, options)
+        conn = super().connect_at(url, options)
         conn.sessionkit_thread_id = conn.thread_id()
         return conn
 

@@ -11,6 +11,7 @@ from ..sql.lexer import Lexicon
 from ..sql.words import leaves_on_postgresql
 from ..url import host_port
 from ._bulk import ByCopy, tuple_row
+from ._hosts import check, shares
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._postgresql import PostgreSQL
@@ -65,7 +66,12 @@ class Psycopg(ByCopy, PostgreSQL):
             given["port"] = ",".join(port for _, port in places)
         else:
             given |= {key: value for key, value in (("host", url.host), ("port", url.port)) if value}
-        return {**given, **url.query, **options, "autocommit": True}
+        query = {key: value for key, value in url.query.items() if key not in ("target", "load_balance")}
+        return {**given, **dict(shares(url)), **query, **options, "autocommit": True}
+
+    def check(self, url: URL, options: Mapping[str, Any]) -> None:
+        """What the URL says of several hosts."""
+        check(url)
 
     def option_names(self) -> list[str]:
         """psycopg's and libpq's."""

@@ -53,7 +53,7 @@ class PyMySQL(MySQL):
         if conn.open:
             super().close(conn)
 
-    def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
+    def connect_at(self, url: URL, options: Mapping[str, Any]) -> Any:
         """Connect; PyMySQL's connect_timeout is for the socket only, so greeting, TLS and login get a deadline here."""
         given = self.arguments(url, options)
         limit = given.setdefault("connect_timeout", CONNECTING)

@@ -1,0 +1,109 @@
+"""Several hosts in one URL, against real servers: the next one where one does not answer, or is not what is wanted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sessionkit import ArgumentError, DisconnectionError, create_engine
+from sessionkit.testing import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import Database
+
+
+@pytest.fixture
+def other(mariadb: Database) -> Iterator[Any]:
+    """A second server, with the tables of the first one and another answer to who it is."""
+    server = servers.start_mariadb(servers.make_folder())
+    yield server
+    server.stop()
+
+
+def url_of(*ports: int, query: str = "") -> str:
+    """Return a URL with these places."""
+    return f"mysql://root@{','.join(f'127.0.0.1:{port}' for port in ports)}/test{query}"
+
+
+def port_of(url: str, **options: Any) -> int:
+    """Return the port of the server that a URL leads to."""
+    with create_engine(url, **options) as engine:
+        return int(engine.execute("select @@port").scalar())
+
+
+def read_only(url: str, value: int) -> None:
+    """Make a server a standby, or no longer."""
+    with create_engine(url) as engine:
+        engine.execute(f"set global read_only = {value}")
+
+
+def test_the_next_host(mariadb: Database, other: Any) -> None:
+    """Nobody answers at the first; the second is read-only; one that takes writes is found, and said which others are not."""
+    free, first, second = servers.free_port(), mariadb.server.port, other.port
+    assert port_of(url_of(free, first, second)) == first
+    read_only(mariadb.url, 1)
+    try:
+        assert port_of(url_of(free, first, second)) == second
+        assert port_of(url_of(free, first, second, query="?target=any")) == first
+        assert port_of(url_of(second, first, query="?target=standby")) == first
+        assert port_of(url_of(first, query="?target=standby")) == first
+        with pytest.raises(DisconnectionError) as caught:
+            port_of(url_of(free, first), pool_timeout=0.5)
+        assert f"127.0.0.1:{free}: " in str(caught.value)
+        assert f"127.0.0.1:{first}: it is read-only" in str(caught.value)
+        with pytest.raises(DisconnectionError, match="it is no standby"):
+            port_of(url_of(second, query="?target=standby"), pool_timeout=0.5)
+    finally:
+        read_only(mariadb.url, 0)
+
+
+def test_in_any_order(mariadb: Database, other: Any) -> None:
+    """`load_balance=random` spreads connections over both."""
+    url = url_of(mariadb.server.port, other.port, query="?load_balance=random")
+    assert {port_of(url) for _ in range(30)} == {mariadb.server.port, other.port}
+
+
+def test_a_host_that_is_frozen(mariadb: Database, other: Any) -> None:
+    """It has its share of the time for connecting; then the next one is asked."""
+    other.freeze()
+    try:
+        started = time.monotonic()
+        assert port_of(url_of(other.port, mariadb.server.port), connect_timeout=2) == mariadb.server.port
+        assert 0.5 < time.monotonic() - started < 4
+    finally:
+        other.thaw()
+
+
+def test_a_server_that_stops(mariadb: Database, other: Any) -> None:
+    """The engine goes on at the other one; what is cancelled is cancelled where it runs."""
+    with create_engine(url_of(other.port, mariadb.server.port)) as engine:
+        assert engine.execute("select @@port").scalar() == other.port
+        lease = engine.pool.checkout()
+        engine.cancel(lease.conn)  # KILL QUERY goes to the host of that connection
+        engine.pool.discard(lease)
+        other.stop()
+        assert engine.run(lambda session: session.scalar("select @@port")) == mariadb.server.port
+
+
+def test_postgresql(postgres: Database) -> None:
+    """libpq does the same: by default the one that takes writes."""
+    free, port = servers.free_port(), postgres.server.port
+    places = f"postgresql://postgres@127.0.0.1:{free},127.0.0.1:{port}/postgres"
+    for query in ("", "?target=any", "?target=read-write", "?load_balance=random"):
+        with create_engine(places + query) as engine:
+            assert engine.execute("select inet_server_port()").scalar() == port
+    with create_engine(f"{places}?target=standby", pool_timeout=0.5) as engine, pytest.raises(DisconnectionError):
+        engine.execute("select 1")
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+def test_what_cannot_be(scheme: str) -> None:
+    """Refused before anybody is asked."""
+    with pytest.raises(ArgumentError, match="target is one of read-write, any, standby; got 'primary'"):
+        create_engine(f"{scheme}://a,b/d?target=primary")
+    with pytest.raises(ArgumentError, match="load_balance is random"):
+        create_engine(f"{scheme}://a,b/d?load_balance=round-robin")
