@@ -9,6 +9,7 @@ from .errors import ArgumentError
 from .retry.run import Runner
 from .session.cleanup import raise_first
 from .session.session import Block, Session
+from .standby import ReadOnlyBinder, Standby
 from .url import URL
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Registry(Runner):
         self._values = values
         self._engines: dict[str, Engine] = {}
         self._added: dict[str, tuple[Engine, URL | Engine, dict[str, Any]]] = {}
+        self.standbys: dict[Engine, Standby] = {}
+        """The databases that have a standby, and that."""
         for name, url in (mapping or {}).items():
             self.add(name, url)
 
@@ -59,11 +62,14 @@ class Registry(Runner):
             raise ArgumentError("neither DATABASE_URL nor a <NAME>_DATABASE_URL is set")
         return found
 
-    def add(self, name: str, url: str | URL | Engine, **options: Any) -> Engine:
+    def add(
+        self, name: str, url: str | URL | Engine, *, standby: str | URL | Engine | None = None, **options: Any
+    ) -> Engine:
         """
         Add a database under a name, by URL and `create_engine` options or as an Engine; return the engine.
 
-        The same name with the same options again is quiet.
+        `standby` is a server that follows it: sessions with `read_only=True` (`registry.session`, `begin`, `run`) read there, and
+        from the database itself while the standby is gone. The same name with the same options again is quiet.
 
         Raises:
             ArgumentError: the name is taken by another database or other options, or the URL is wrong.
@@ -74,10 +80,13 @@ class Registry(Runner):
             raise ArgumentError(
                 f"options for {name!r} belong to create_engine(), where its engine was made: {', '.join(options)}"
             )
-        added = (url if isinstance(url, Engine) else URL.parse(url), options)
+        follower = standby if standby is None or isinstance(standby, Engine) else URL.parse(standby)
+        added = (url if isinstance(url, Engine) else URL.parse(url), {**options, "standby": follower})
         if name not in self._engines:
             given = {"name": name, **({} if self._values is None else {"values": self._values}), **options}
             engine = url if isinstance(url, Engine) else create_engine(url, **given)
+            if follower is not None:
+                self.standbys[engine] = Standby(engine, self._follower(engine, follower, given))
             engine.name = engine.name or name
             self._added.setdefault(name, (engine, *added))  # of threads that add it at once, one does
             self._engines.setdefault(name, self._added[name][0])
@@ -87,6 +96,24 @@ class Registry(Runner):
                 f"{name!r} is registered already, with another URL or other options; choose another name"
             )
         return kept
+
+    def _follower(self, engine: Engine, standby: URL | Engine, options: dict[str, Any]) -> Engine:
+        """
+        Return the engine of a standby.
+
+        Raises:
+            ArgumentError: it speaks with another driver than its primary.
+        """
+        found = (
+            standby
+            if isinstance(standby, Engine)
+            else create_engine(standby, **{**options, "name": f"{engine.name} standby"})
+        )
+        if type(found.driver) is not type(engine.driver):
+            raise ArgumentError(
+                f"a standby has its primary's driver, {engine.driver.name}; this one has {found.driver.name}"
+            )
+        return found
 
     def resolve(self, name: str | None) -> Engine:
         """Return the engine of this name, or the default for None; an unknown name is an error that lists the known ones."""
@@ -125,11 +152,14 @@ class Registry(Runner):
 
     def session(self, **options: Any) -> Session:
         """Return a new session over these databases; the options are `Session`'s."""
-        return Session(self, **options)
+        return Session(self._binder(options), **options)
 
     def begin(self, **options: Any) -> Block:
         """Return a block that is a session and its transaction in one: `with registry.begin() as session`."""
-        return Block(self, options)
+        return Block(self._binder(options), options)
+
+    def _binder(self, options: Mapping[str, Any]) -> Any:
+        return ReadOnlyBinder(self) if self.standbys and options.get("read_only") else self
 
     def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""
@@ -138,7 +168,8 @@ class Registry(Runner):
     def dispose(self) -> None:
         """Dispose of every engine, whatever fails; the first failure is raised at the end."""
         failures: list[BaseException] = []
-        for engine in list(self._engines.values()):
+        followers = [found.standby for found in self.standbys.values()]
+        for engine in [*self._engines.values(), *followers]:
             try:
                 engine.dispose()
             except Exception as exc:

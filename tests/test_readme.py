@@ -124,6 +124,7 @@ def test_the_reference_is_complete() -> None:
         "docs/howto.md",
         "docs/aio.md",
         "docs/tracing.md",
+        "docs/servers.md",
         "docs/tutorial.md",
         "docs/index.md",
         "docs/comparison.md",

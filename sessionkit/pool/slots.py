@@ -17,10 +17,11 @@ import os
 import weakref
 from _thread import allocate_lock
 from collections import deque
+from sys import _getframe
 from time import monotonic
 
 from ..errors import PoolDeadlockError, PoolTimeoutError
-from .lease import Bell, LeaseInfo, Slot, Waiter, holds_all, is_alone, timeout_text
+from .lease import Bell, LeaseInfo, Slot, Waiter, caller, holds_all, is_alone, timeout_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,6 +214,10 @@ class Exchange:
             except IndexError:
                 pass
         return None
+
+    def wait_for_slot(self, timeout: float | None) -> Slot:
+        """Return a slot as soon as there is one, for a `checkout` that is given it; errors as with that."""
+        return self.take_free() or self._wait(timeout, caller(_getframe(1)))
 
     def stand_in_line(self, wake: Callable[[], object]) -> Waiter:
         """Stand in line as a thread does; `wake()` is called, in whatever thread, when `look` will return a slot."""
