@@ -159,7 +159,7 @@ class Registry(Runner):
         return Block(self._binder(options), options)
 
     def _binder(self, options: Mapping[str, Any]) -> Any:
-        return ReadOnlyBinder(self) if self.standbys and options.get("read_only") else self
+        return ReadOnlyBinder(self.resolve, self.standbys) if self.standbys and options.get("read_only") else self
 
     def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""

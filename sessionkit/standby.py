@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 from .errors import DisconnectionError, TooManyConnectionsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ._typing import Holder
     from .engine import Engine
-    from .registry import Registry
 
 
 class ReadOnlyBinder:
     """Finds the databases of a registry for a session that writes nothing: each one's standby, where it has one."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, find: Callable[[str | None], Engine], standbys: Mapping[Engine, Standby]) -> None:
+        self._find = find
+        self._standbys = standbys
 
     def resolve(self, name: str | None) -> Any:
         """Return the standby of this name's database, or the database itself."""
-        engine = self._registry.resolve(name)
-        return self._registry.standbys.get(engine, engine)
+        engine = self._find(name)
+        return self._standbys.get(engine, engine)
 
 
 class Standby:
