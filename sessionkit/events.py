@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+TURN = "(wait for the turn to write)"
+"""What a StartEvent says when a session begins to stand in the line of SQLite's writers."""
+
+
 class Origin(NamedTuple):
     """
     Where an event comes from.

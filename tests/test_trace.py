@@ -149,6 +149,19 @@ def test_who_waits_for_whom(db: Database) -> None:
     assert "‖ waits for A" in recording.text()
 
 
+def test_a_slow_read_is_no_wait(sqlite: Database) -> None:
+    """A session that reads for long beside one that writes waits for nobody."""
+    engine = sqlite.engine()
+    slow = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 600000) select max(i) from n"
+    with record(engine) as recording, engine.begin() as writer:
+        writer.execute("insert into item (name, price) values ('a', 0)")
+        reader = threading.Thread(target=engine.execute, args=(slow,))
+        reader.start()
+        reader.join()
+    assert max(moment.seconds for moment in recording.events if moment.kind == "statement") > 0.1
+    assert "waits" not in kinds(recording)
+
+
 def test_the_ends_of_transactions(postgres: Database) -> None:
     """Rolled back, lost with its connection, refused at COMMIT."""
     engine = postgres.engine()

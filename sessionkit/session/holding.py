@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import errors
 from .._typing import ACTIVE, BROKEN, IDLE, INERROR, UNKNOWN
 from ..errors import map_error, shorten
-from ..events import ConnectionEvent, Origin, TransactionEvent
+from ..events import TURN, ConnectionEvent, Origin, TransactionEvent
 from ..sql.words import names, target
 
 TYPE_CHECKING = False
@@ -303,7 +303,7 @@ class Hold:
         line = self.source.line
         if line is not None and self.turn is None:
             listened = self.source.listeners.functions
-            started = self._started("(wait for the turn to write)") if listened else 0.0
+            started = self._started(TURN) if listened else 0.0
             self.turn = line.take(self.holder, self.source.patience)
             if listened:
                 self._report_lease("turn", started)

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error, map_errors
+from ..events import TURN
 from .moments import WaitEvent
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Watcher:
 
     def __init__(self, hear: Callable[[Any], object]) -> None:
         self._hear = hear
-        self._running: dict[int, tuple[float, Origin, str, Engine]] = {}  # by transaction: since when, whose, where
+        # by transaction: since when, whose, in which thread, where, what
+        self._running: dict[int, tuple[float, Origin, str, Engine, str]] = {}
         self._told: set[tuple[float, Origin, int]] = set()
         self._connections: dict[Engine, Any] = {}
         self._asked: dict[Engine, float] = {}
@@ -52,7 +54,7 @@ class Watcher:
             """Note it."""
             origin = event.origin
             if origin is not None:
-                running[origin.transaction] = (perf_counter(), origin, current_thread().name, engine)
+                running[origin.transaction] = (perf_counter(), origin, current_thread().name, engine, event.statement)
                 if not wanted.is_set():
                     if self._thread is None:
                         self._begin()
@@ -95,8 +97,8 @@ class Watcher:
     def _look(self) -> None:
         now = perf_counter()
         slow: dict[Engine, dict[int, tuple[float, Origin, str]]] = {}
-        for since, origin, thread, engine in list(self._running.values()):
-            if now - since >= LONG:
+        for since, origin, thread, engine, what in list(self._running.values()):
+            if now - since >= LONG and (engine.line is None or what == TURN):
                 slow.setdefault(engine, {})[origin.session] = (since, origin, thread)
         for engine, sessions in slow.items():
             waits = self._by_line(engine, sessions) if engine.line is not None else self._by_server(engine)
