@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionkit import ArgumentError, Error, ReadOnlyError, Registry
-from sessionkit.testing import servers
+from sessionkit.testing import sandbox, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,16 @@ def test_who_reads_where(pair: tuple[Registry, Any]) -> None:
     assert registry.run(lambda session: session.scalar("select name from who")) == "primary"
     with registry.session() as session, session.begin(read_only=True):
         assert session.scalar("select name from who") == "primary"  # this session may write the next time
+
+
+@pytest.mark.filterwarnings("ignore:read_only=True has no effect in a sandbox")
+def test_in_a_sandbox(pair: tuple[Registry, Any]) -> None:
+    """What a test wrote is read by its read-only sessions too, and undone."""
+    registry, _ = pair
+    with sandbox(registry):
+        registry["shop"].execute("update who set name = 'changed'")
+        assert who(registry, read_only=True) == "changed"
+    assert (who(registry), who(registry, read_only=True)) == ("primary", "standby")
 
 
 def test_a_standby_that_is_gone(pair: tuple[Registry, Any]) -> None:

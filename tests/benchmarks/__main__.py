@@ -191,6 +191,7 @@ def traced(found: dict[str, Any]) -> None:
         peers.prepare(path)
         with create_engine(f"sqlite:///{path}") as engine:
             show(found, "a unit of work, SQLite", compare(tracing.cycles(engine), calls=1, per=tracing.UNITS))
+            show(found, "a bank of four threads, SQLite, per transfer", bank_of(engine))
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             million = tracing.a_million(engine)
             million["MB more"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -200,7 +201,13 @@ def traced(found: dict[str, Any]) -> None:
         engine.execute("create table item (id serial primary key, price double precision)")
         engine.execute("insert into item (price) values (1)")
         show(found, "a unit of work, PostgreSQL", compare(tracing.cycles(engine), calls=1, per=tracing.UNITS))
+        show(found, "a bank of four threads, PostgreSQL, per transfer", bank_of(engine))
     server.stop()
+
+
+def bank_of(engine: Any) -> dict[str, float]:
+    """The bank, unrecorded and recorded."""
+    return compare(tracing.bank(engine), calls=1, per=tracing.TRANSFERS)
 
 
 def contended(found: dict[str, Any]) -> None:

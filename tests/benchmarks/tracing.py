@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ from .harness import compare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sessionkit import Engine
+    from sessionkit import Engine, Session
 
 EVENTS, UNITS = 1_000_000, 500
+THREADS, TRANSFERS = 4, 400
 
 
 def an_event() -> dict[str, float]:
@@ -41,6 +44,35 @@ def cycles(engine: Engine) -> dict[str, Callable[[], object]]:
     def unrecorded() -> None:
         for _ in range(UNITS):
             work()
+
+    return {"unrecorded": unrecorded, "recorded": recorded}
+
+
+def bank(engine: Engine) -> dict[str, Callable[[], object]]:
+    """Four threads that move money, each transfer by `run`: a program that does something, unrecorded and recorded."""
+    engine.execute("drop table if exists account")
+    engine.execute("create table account (id integer primary key, balance integer)")
+    with engine.begin() as session:
+        session.executemany("insert into account values (?, 1000)", [(number,) for number in range(50)])
+
+    def transfer(session: Session, source: int, target: int) -> None:
+        for one, amount in sorted([(source, -1), (target, 1)]):
+            session.execute("update account set balance = balance + ? where id = ?", (amount, one))
+        if session.scalar("select sum(balance) from account") != 50_000:
+            raise AssertionError("money was lost")
+
+    def work(seed: int) -> None:
+        dice = Random(seed)
+        for _ in range(TRANSFERS // THREADS):
+            engine.run(transfer, *dice.sample(range(50), 2), attempts=50)
+
+    def unrecorded() -> None:
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(work, range(THREADS)))
+
+    def recorded() -> None:
+        with record(engine):
+            unrecorded()
 
     return {"unrecorded": unrecorded, "recorded": recorded}
 
