@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,6 +111,22 @@ def test_a_standby_that_is_killed_under_load(pair: tuple[Registry, Any]) -> None
     assert failed == []
     assert len(seen) == 1000
     assert {"primary", "standby"} == set(seen)
+
+
+def test_the_page(postgres: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program of docs/servers.md, with one server as both."""
+    text = (Path(__file__).parent.parent / "docs" / "servers.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for place in ("primary", "standby"):
+        program = program.replace(f"postgresql://app@{place}/shop", postgres.url)
+    postgres.main.execute("create table orders (article text)")
+    found: dict[str, Any] = {"__name__": "__main__"}
+    try:
+        exec(program, found)
+    finally:
+        postgres.main.execute("drop table orders")
+        found["registry"].dispose()
+    assert capsys.readouterr().out == "[]\n"
 
 
 def _until(condition: Any) -> None:
