@@ -41,7 +41,7 @@ class Job(Generic[T]):
     def __init__(self, work: Callable[[], T], stop: Callable[[], object] | None) -> None:
         self.error: BaseException | None = None
         self.is_over = False
-        self._work = work
+        self._work: Callable[[], T] | None = work
         self._stop = stop
         self._claim = [True]
         self._over = allocate_lock()
@@ -63,12 +63,14 @@ class Job(Generic[T]):
         """Run it."""
         if not self.withdraw():
             return None  # type: ignore[return-value]  # nobody waits for it any more
+        work, self._work = self._work, None  # a thread that is done keeps nobody's session
         try:
-            return self._work()
+            return work()  # type: ignore[misc]  # it is there, because it had not begun
         except BaseException as exc:
             self.error = exc
             raise
         finally:
+            del work
             self.is_over = True
             self._over.release()
 
