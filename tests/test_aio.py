@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from .conftest import Database
 
-CANCELS = int(os.environ.get("SESSIONKIT_CANCELS", "100"))
+CANCELS = int(os.environ.get("SESSIONKIT_CANCELS", "50"))
 """How many tasks are cancelled at random moments; 1,000 for the figure in docs/aio.md."""
 _ALIKE = "update item set price = price + 1 where name = 'a'"
 

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from .conftest import Database
 
 
-@pytest.fixture
-def other(mariadb: Database) -> Iterator[Any]:
-    """A second server, with the tables of the first one and another answer to who it is."""
+@pytest.fixture(scope="module")
+def second() -> Iterator[Any]:
+    """A second server."""
     server = servers.start_mariadb(servers.make_folder())
     yield server
     server.stop()
+
+
+@pytest.fixture
+def other(second: Any, mariadb: Database) -> Any:
+    """The second server, running."""
+    if second.process is None:
+        second.start()
+    return second
 
 
 def url_of(*ports: int, query: str = "") -> str:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from .. import errors
 from .._typing import ACTIVE, IDLE, UNKNOWN
+from ..drivers.base import Driver
 from .cuts import Cuts
 
 if TYPE_CHECKING:
@@ -248,6 +249,9 @@ class Traps(Cuts):
         if self.sleep_sql is None:
             return
         driver, pool = self.engine.driver, self.engine.pool
+        if type(driver).cancel is Driver.cancel:  # which does nothing
+            self.came_to("a cancel from another thread", "when the statement ends")
+            return
         lease = pool.checkout()
         other = threading.Timer(0.3, self.engine.cancel, (lease.conn,))
         caught: errors.Error | None = None
