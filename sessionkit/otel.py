@@ -20,9 +20,8 @@ from weakref import WeakKeyDictionary
 from opentelemetry import metrics, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from .engine import Engine
-from .errors import ArgumentError
 from .events import ConnectionEvent, RetryEvent, StatementEvent, TransactionEvent
+from .registry import engines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
+    from .engine import Engine
     from .events import Event, Origin
     from .registry import Registry
 
@@ -59,12 +59,7 @@ def instrument(
     Raises:
         ArgumentError: `bind` is neither.
     """
-    if isinstance(bind, Engine):
-        engines = [bind]
-    elif hasattr(bind, "names"):
-        engines = [bind[name] for name in bind.names]
-    else:
-        raise ArgumentError(f"instrument() takes an Engine or a Registry, got {type(bind).__name__}")
+    engines = engines_of(bind, "instrument()")
     tracer = trace.get_tracer(__name__, tracer_provider=tracer_provider)
     measures = _measures_of(meter_provider or metrics.get_meter_provider())
     measures.engines += engines

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from .mapping.values import Own
 
 
+def engines_of(bind: Engine | Registry, what: str) -> list[Engine]:
+    """
+    Return the engine, or the engines of a registry.
+
+    Raises:
+        ArgumentError: it is neither; `what` is who takes it.
+    """
+    if isinstance(bind, Engine):
+        return [bind]
+    if isinstance(bind, Registry):
+        return [bind[name] for name in bind.names]
+    raise ArgumentError(f"{what} takes an Engine or a Registry, got {type(bind).__name__}")
+
+
 class Registry(Runner):
     """
     The databases of a program by name. Lives as long as the program; adding one does no I/O.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +117,24 @@ def test_what_cannot_be(scheme: str) -> None:
         create_engine(f"{scheme}://a,b/d?target=primary")
     with pytest.raises(ArgumentError, match="load_balance is random"):
         create_engine(f"{scheme}://a,b/d?load_balance=round-robin")
+
+
+def test_what_interrupts_connecting_comes_out(mariadb: Database) -> None:
+    """A signal handler's exception is no reason to ask the next host."""
+
+    class TimeIsUpError(Exception):
+        """What a handler raises."""
+
+    def ring(*_: object) -> None:
+        raise TimeIsUpError
+
+    frozen = socket.create_server(("127.0.0.1", 0))  # takes connections, and says nothing
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(TimeIsUpError):
+            port_of(url_of(frozen.getsockname()[1], mariadb.server.port), connect_timeout=20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        frozen.close()

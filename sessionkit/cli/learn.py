@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import shutil
 import sys
 from textwrap import fill
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..lessons import NAMES, lesson, title
 from ..lessons.stage import stage
+from .trace import is_coloured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,7 @@ def learn(number: int | None, url: str | None, html: str | Path | None, source: 
         print(f"\n{inspect.getsource(found.lesson)}")
     with stage(url) as played:
         answer = found.lesson(played)
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(f"\n{played.recording.text(width, coloured)}")
+    print(f"\n{played.recording.text(width, is_coloured(sys.stdout))}")
     for head, text in (("Notice", found.NOTICE), ("Question", found.QUESTION), ("Answer", answer)):
         print(fill(f"{head}: {text}", width))
     if html is not None:

@@ -19,6 +19,7 @@ from ..trace.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
     from ..engine import Engine
 
@@ -40,13 +41,13 @@ def trace(program: str, arguments: Sequence[str], save: str | None, only: str | 
         print(f"{len(recording.events)} moments: {save}", file=sys.stderr)
     elif not follow:
         width = shutil.get_terminal_size((80, 24)).columns
-        print(recording.text(width, is_coloured(), only), end="", file=sys.stderr)
+        print(recording.text(width, is_coloured(sys.stderr), only), end="", file=sys.stderr)
     return code
 
 
-def is_coloured() -> bool:
+def is_coloured(stream: TextIO) -> bool:
     """Tell whether colours are wanted: on a terminal, and NO_COLOR is not set (no-color.org)."""
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 @contextmanager

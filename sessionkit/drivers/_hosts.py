@@ -58,12 +58,14 @@ def first_that_is_wanted(
     connect: Callable[[URL, Mapping[str, Any]], Any],
     why_not: Callable[[Any, str], str | None],
     close: Callable[[Any], object],
+    is_failure: Callable[[Exception], bool],
 ) -> tuple[Any, tuple[str, int]]:
     """
     Return a connection to the first host that is what is wanted, and where that is.
 
     Each host has its share of `timeout` seconds. `connect(url, options)` raises what says why a host does not answer;
-    `why_not(conn, target)` tells why one that does is not what is wanted.
+    `why_not(conn, target)` tells why one that does is not what is wanted; `is_failure(exc)`, whether an exception is the driver's
+    and no signal handler's, which comes out as itself.
 
     Raises:
         Unreachable: none is; its text names each host with the reason. The last error is its cause.
@@ -76,6 +78,8 @@ def first_that_is_wanted(
         try:
             conn = connect(plain.without("connect_timeout").at(host, number), given)
         except Exception as exc:
+            if not is_failure(exc):
+                raise
             last = exc
             reasons.append(f"{host}:{number}: {_short(exc)}")
             continue

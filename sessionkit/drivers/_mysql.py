@@ -58,7 +58,10 @@ class MySQL(Packed, Driver):
         if is_plain(url):
             return self.connect_at(url, options)
         limit = float(options.get("connect_timeout") or url.query.get("connect_timeout") or CONNECTING)
-        conn, place = first_that_is_wanted(url, options, _PORT, limit, self.connect_at, self._why_not, self.close)
+        conn, place = first_that_is_wanted(
+            url, options, _PORT, limit, self.connect_at, self._why_not, self.close,
+            lambda exc: self.diagnose(exc) is not None,
+        )  # fmt: skip
         conn.sessionkit_place = place
         return conn
 

@@ -135,19 +135,15 @@ class Ending(Hold):
     def _commit_failed(self, error: Error, exc: BaseException) -> Error:
         if isinstance(error, (errors.DisconnectionError, errors.CommitUnknownError)):
             self.source.lender.suspect()
+            kind: type[Error] = errors.CommitUnknownError
+            text = f"the connection was lost during COMMIT{self._on()}: nobody knows whether it happened; "
+            text += "look before doing it again"
             if self.modes[1]:  # nothing can have been written
-                lost = errors.DisconnectionError(
-                    f"the connection was lost at the end of a transaction{self._on()} that only read",
-                    orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT",
-                )  # fmt: skip
-                lost.__cause__ = exc
-                return lost
-            unknown = errors.CommitUnknownError(
-                f"the connection was lost during COMMIT{self._on()}: nobody knows whether it happened; look before doing it again",
-                orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT",
-            )  # fmt: skip
-            unknown.__cause__ = exc
-            return unknown
+                kind = errors.DisconnectionError
+                text = f"the connection was lost at the end of a transaction{self._on()} that only read"
+            lost = kind(text, orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT")
+            lost.__cause__ = exc
+            return lost
         self.doubt = False
         return error
 

@@ -111,8 +111,8 @@ def sandbox(database: Engine | Registry) -> Iterator[Engine | Registry]:
 @pytest.fixture
 def statements(database: Engine | Registry) -> Iterator[list[str]]:
     """The statements that have run in this test, as the program wrote them: `assert len(statements) == 3`."""
-    from ..engine import Engine
     from ..events import StatementEvent
+    from ..registry import engines_of
 
     ran: list[str] = []
 
@@ -121,7 +121,7 @@ def statements(database: Engine | Registry) -> Iterator[list[str]]:
         if isinstance(event, StatementEvent):
             ran.append(event.statement)
 
-    engines = [database] if isinstance(database, Engine) else [database[name] for name in database.names]
+    engines = engines_of(database, "statements")
     ends = [engine.listen(listen) for engine in engines]
     yield ran
     for end in ends:

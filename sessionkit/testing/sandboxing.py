@@ -8,15 +8,16 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..drivers.base import IDLE
-from ..engine import Engine
 from ..errors import InvalidRequestError, NotSupportedError, PoolDeadlockError, TransactionLostError, map_errors
 from ..pool.pool import Pool
+from ..registry import engines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._typing import Holder, Lease
     from ..drivers.base import Driver
+    from ..engine import Engine
     from ..registry import Registry
 
 SAVEPOINT = "sessionkit_sandbox"
@@ -43,7 +44,7 @@ def sandbox(database: Engine | Registry) -> Iterator[Engine | Registry]:
         InvalidRequestError: a session holds a connection when the block begins or ends; the text says where it was made.
         NotSupportedError: the database has no savepoints.
     """
-    engines = [database] if isinstance(database, Engine) else [database[name] for name in database.names]
+    engines = engines_of(database, "sandbox()")
     for engine in engines:
         if not engine.driver.has_savepoints:
             raise NotSupportedError(f"a sandbox works with savepoints, and {engine.driver.name} has none")

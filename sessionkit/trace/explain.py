@@ -58,7 +58,7 @@ class Words:
         if kind == "statement":
             slow = f" after {_took(moment)}" if moment.seconds >= _SLOW and not moment.error else ""
             found = f" → {_rows(moment)}" if moment.rowcount >= 0 and not moment.error else ""
-            return f"{_on_one_line(moment)}{slow}{found}{error}"
+            return f"{on_one_line(moment)}{slow}{found}{error}"
         words = {"commit failed": "COMMIT failed", "lost": "LOST", "ended": "ended by the database"}
         return f"{words.get(kind, kind.upper())} {moment.text}".strip() + error
 
@@ -148,14 +148,15 @@ class Words:
                 other.kind == "statement" and other.lane != moment.lane and other.database == moment.database
                 and other.at < end < other.at + other.seconds + 0.02 and not other.error and other.transaction
             ):  # fmt: skip
-                return f" The other one: {self._name(other.lane)} with “{_on_one_line(other)}”."
+                return f" The other one: {self._name(other.lane)} with “{on_one_line(other)}”."
         return ""
 
     def _name(self, lane: int | None) -> str:
         return self._lanes[lane].name if lane is not None and lane < len(self._lanes) else "another session"
 
 
-def _on_one_line(moment: Moment) -> str:
+def on_one_line(moment: Moment) -> str:
+    """Return a moment's statement without the program's line breaks."""
     return " ".join(moment.text.split())
 
 

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from .explain import MARKS, Words
+from .explain import MARKS, Words, on_one_line
 from .moments import ENDS
 from .text import SLOW, in_order
 
@@ -23,7 +23,7 @@ def page(recording: Recording, title: str) -> str:
             "at": round(one.at if one.kind == "waits" else one.at + one.seconds, 6), "lane": one.lane or 0, "kind": one.kind,
             "t": one.transaction, "mark": MARKS.get(one.kind, ""), "title": words.title(one), "why": words.explained(one),
             "about": one.about, "bad": bool(one.error) or one.kind in ("lost", "commit failed"), "slow": one.seconds >= SLOW,
-            "text": " ".join(one.text.split()) if one.kind == "statement" else "",
+            "text": on_one_line(one) if one.kind == "statement" else "",
         }
         for one in in_order(recording.events)
         if one.lane is not None

@@ -10,15 +10,16 @@ from threading import current_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..engine import Engine
 from ..errors import ArgumentError
 from ..options import whole
+from ..registry import engines_of
 from .moments import Lane, Moment, NameEvent, NoteEvent, Reader
 from .watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..engine import Engine
     from ..events import Event
     from ..registry import Registry
 
@@ -163,7 +164,7 @@ def record(bind: Engine | Registry | list[Engine], *, keep: int = RING, watch: b
     The last `keep` events are kept. With `watch`, a thread asks who waits for whom as soon as a statement has taken 50 ms, on a
     connection of its own for each database.
     """
-    engines = _engines(bind)
+    engines = bind if isinstance(bind, list) else engines_of(bind, "record()")
     recording = Recording(keep)
     watcher = Watcher(recording.hear) if watch else None
     stops = []
@@ -190,13 +191,3 @@ def attach(engine: Engine, recording: Recording, watcher: Watcher | None) -> Cal
         keep(event)
 
     return engine.listen(hear, watcher.started(engine))
-
-
-def _engines(bind: Any) -> list[Engine]:
-    if isinstance(bind, Engine):
-        return [bind]
-    if isinstance(bind, list):
-        return bind
-    if hasattr(bind, "names"):
-        return [bind[name] for name in bind.names]
-    raise ArgumentError(f"record() takes an Engine or a Registry, got {type(bind).__name__}")

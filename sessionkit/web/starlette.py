@@ -26,8 +26,8 @@ from starlette.requests import HTTPConnection, Request  # noqa: TC002  FastAPI r
 from starlette.responses import JSONResponse
 
 from ..aio import AsyncSession
-from ..engine import Engine
 from ..errors import Error, InvalidRequestError, PoolTimeoutError
+from ..registry import engines_of
 from .responses import answer_to, health
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from ..engine import Engine
     from ..registry import Registry
     from ..session.session import Session
 
@@ -72,7 +73,7 @@ class RequestSession:
         """
         if self._has_place:
             return
-        engines = [self.bind] if isinstance(self.bind, Engine) else [self.bind[name] for name in self.bind.names]
+        engines = engines_of(self.bind, "SessionMiddleware")
         size, limit = max(engine.pool.size for engine in engines), engines[0].pool.timeout
         try:
             with fail_after(limit):
