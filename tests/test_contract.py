@@ -125,8 +125,9 @@ class TestSQLite(InFile):
 
     scheme = "sqlite"
     sleep_sql = (
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000000) SELECT count(*) FROM n"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000) SELECT count(*) FROM n"
     )
+    sleep_seconds = 1.5
     column_types: ClassVar = {**DriverContract.column_types, "timedelta": "integer"}
 
 
