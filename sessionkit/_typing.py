@@ -92,6 +92,7 @@ class Source(Protocol):
     distant: bool
     statement_timeout: float | None
     is_given: bool
+    where: Any  # what tells the server that a connection leads to, where there are several
     listeners: Any
     line: Any
     patience: float

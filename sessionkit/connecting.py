@@ -70,8 +70,9 @@ class Connecting:
 
     def _set_up(self, conn: Any) -> None:
         """Do what is done to every new connection."""
-        if self.utc:
-            with map_errors(self.driver):
+        with map_errors(self.driver):
+            self.driver.set_up(conn, self.url)
+            if self.utc:
                 self.driver.set_utc(conn)
         if self.statement_timeout is not None:
             self._limit(conn, self.statement_timeout)

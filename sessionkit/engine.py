@@ -91,10 +91,12 @@ class Engine(Connecting, Runner):
         self.patience = line[1] if line is not None else 0.0  # seconds in that line
         if echo:
             self.listeners.add(log_statement)
+        self.where = driver.place if "," in (url.host or "") else None  # of several hosts
         self.pool = Pool(
             self._connect, close=self._close, clean=self._clean if self._on_return else driver.clean,
             reset=self._keep if keep_state else self._reset,
             fileno=driver.fileno, ping=self._ping, hold_warning=hold_warning, is_outage=is_outage, is_known=self._is_known,
+            where=self.where,
             size=1 if self.is_in_memory else pool_size, timeout=pool_timeout,
             recycle=None if self.is_in_memory else pool_recycle, idle=None if self.is_in_memory else pool_idle,
         )  # fmt: skip
@@ -218,6 +220,12 @@ class Engine(Connecting, Runner):
         """
         return self.listeners.add(listener, starting)
 
+    def check_actions(self) -> None:
+        """Refuse SQL in `on_connect` and `on_return` that the driver refuses as a statement, such as SET behind a pooler."""
+        for action in (*self._on_connect, *self._on_return):
+            if isinstance(action, str):
+                self.compiler.own(action)
+
     def dispose(self) -> None:
         """Close the idle connections, and those lent out when they come home. The engine can be used again."""
         self._only = None  # so that closing it is meant, now or when it comes home
@@ -255,6 +263,7 @@ def create_engine(
     on_connect: Iterable[str | Callable[[Any], object]] = (),
     on_return: Iterable[str | Callable[[Any], object]] = (),
     keep_state: bool = False,
+    pooler: str | None = None,
     values: Own | None = None,
     utc: bool | str = False,
     echo: bool = False,
@@ -271,8 +280,10 @@ def create_engine(
     that takes longer: on the server, and a little later here, where nobody answers. `on_connect` is SQL, or functions of
     the connection, for each new connection; `on_return` the same for each that comes home. A connection on which a statement
     may have left something (SET, a temporary table, an advisory lock) is reset before it is lent again, unless `keep_state`.
-    `values` says how the program's own types travel: `{Money: (to_database, from_database)}`. With `utc` (in the URL: `?utc=true`)
-    every datetime is a moment and comes back in UTC. `echo` logs statements to `sessionkit.sql`. Everything else goes to the
+    `pooler="pgbouncer"` (in the URL: `?pooler=pgbouncer`) says that PgBouncer in transaction mode stands between: nothing is
+    prepared or set there that outlives a transaction. `values` says how the program's own types travel:
+    `{Money: (to_database, from_database)}`. With `utc` (in the URL: `?utc=true`) every datetime is a moment and comes back in
+    UTC. `echo` logs statements to `sessionkit.sql`. Everything else goes to the
     driver's `connect`.
 
     Raises:
@@ -281,6 +292,8 @@ def create_engine(
     parsed = URL.parse(url)
     if "utc" in parsed.query:
         utc, parsed = parsed.query["utc"], parsed.without("utc")
+    if "pooler" in parsed.query:
+        pooler, parsed = parsed.query["pooler"], parsed.without("pooler")
     if driver is None:
         found: Driver = drivers.for_scheme(parsed.scheme, parsed.driver)
     elif isinstance(driver, str):
@@ -289,12 +302,17 @@ def create_engine(
         found = driver
     else:
         raise ArgumentError(f"driver is a name or a Driver object, got {type(driver).__name__}")
-    return Engine(
+    if pooler is not None:
+        found = drivers.behind(pooler, found, statement_timeout)
+    engine = Engine(
         parsed, found, name=name, pool_size=pool_size, pool_timeout=pool_timeout, pool_recycle=pool_recycle,
         pool_idle=pool_idle, hold_warning=hold_warning, isolation_level=isolation_level, distant=distant,
         statement_timeout=statement_timeout, on_connect=on_connect, on_return=on_return, keep_state=keep_state,
         values=values, utc=utc, echo=echo, connect_args=connect_args,
     )  # fmt: skip
+    if pooler is not None:
+        engine.check_actions()
+    return engine
 
 
 def _actions(given: Any, what: str) -> tuple[str | Callable[[Any], object], ...]:

@@ -73,12 +73,14 @@ class ConnectionEvent(NamedTuple):
     A connection was made or closed (connect, close), or went to a session and came back (checkout, checkin, discard).
 
     `turn`: a session got its turn to write, where writers stand in line (SQLite). `seconds` is how long connecting or waiting took.
+    `host` is the server that the connection leads to, at a checkout where there are several.
     """
 
     database: str
     action: str
     seconds: float = 0.0
     origin: Origin | None = None
+    host: str | None = None
 
 
 class RetryEvent(NamedTuple):

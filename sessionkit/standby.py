@@ -48,6 +48,11 @@ class Standby:
         return self
 
     @property
+    def where(self) -> Callable[[Any], str | None]:
+        """The standby and the primary are two hosts."""
+        return self.standby.driver.place
+
+    @property
     def line(self) -> None:
         """Nobody writes here."""
         return None

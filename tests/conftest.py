@@ -108,12 +108,13 @@ class _Servers:
         self._lock = threading.Lock()
         self._started: dict[str, Any] = {}
 
-    def get(self, kind: str) -> Any:
+    def get(self, kind: str, start: Callable[[Path], Any] | None = None) -> Any:
+        """Return the server of a kind, started (by `start`) when it is first asked for; where it cannot be had, the test is skipped."""
         with self._lock:
             if kind not in self._started and kind not in _missing:
                 folder = servers.make_folder()
                 try:
-                    self._started[kind] = _STARTERS[kind](folder)
+                    self._started[kind] = (start or _STARTERS[kind])(folder)
                 except servers.Unavailable as exc:
                     _missing[kind] = str(exc)
         if kind in _missing:

@@ -25,9 +25,9 @@ FLOORS: list[list[list[str]]] = [
         ["pool", "pool.lease", "pool.slots", "pool.line", "pool.connections", "pool.pool"],
     ],
     [[
-        "drivers.sqlstates", "drivers.refusals", "drivers._names", "drivers._hosts", "drivers._values", "drivers._clients", "drivers._limits", "drivers._mysql_errors", "drivers._sqlite_errors",
+        "drivers.sqlstates", "drivers.refusals", "drivers._names", "drivers._hosts", "drivers._values", "drivers._clients", "drivers._limits", "drivers._pipeline", "drivers._mysql_errors", "drivers._sqlite_errors",
         "drivers._sqlite_locks", "drivers._sqlite_state", "drivers._bulk", "drivers._transactions", "drivers._duckdb", "drivers.base", "drivers._mysql", "drivers._postgresql", "drivers.pg8000", "drivers.duckdb",
-        "drivers.sqlite3", "drivers.psycopg", "drivers.pymysql", "drivers.mysqldb", "drivers",
+        "drivers.sqlite3", "drivers.psycopg", "drivers._pgbouncer", "drivers.pymysql", "drivers.mysqldb", "drivers",
     ]],
     [
         ["session.guard", "session.cleanup", "session.context"],

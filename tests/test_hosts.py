@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sessionkit import ArgumentError, DisconnectionError, create_engine
+from sessionkit import ArgumentError, DisconnectionError, cli, create_engine, trace
 from sessionkit.testing import servers
 
 if TYPE_CHECKING:
@@ -97,6 +97,26 @@ def test_a_server_that_stops(mariadb: Database, other: Any) -> None:
         engine.pool.discard(lease)
         other.stop()
         assert engine.run(lambda session: session.scalar("select @@port")) == mariadb.server.port
+
+
+def test_which_host_it_is(mariadb: Database, postgres: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told by `check`, in the text of who holds a connection, and in the trace; with one host it is in the URL."""
+    gone = servers.free_port()
+    for url, port in (
+        (url_of(gone, mariadb.server.port), mariadb.server.port),
+        (f"postgresql://postgres@127.0.0.1:{gone},127.0.0.1:{postgres.server.port}/postgres", postgres.server.port),
+    ):
+        assert cli.main(["check", url]) == 0
+        assert f"host        127.0.0.1:{port}\n" in capsys.readouterr().out
+        with create_engine(url) as engine, trace.record(engine) as recording, engine.begin() as session:
+            session.scalar("select 1")
+            (lease,) = engine.pool.leases()
+            assert lease.host == f"127.0.0.1:{port}"
+            assert f", on 127.0.0.1:{port}" in str(lease)
+        assert [moment.text for moment in recording.events if moment.kind == "note"] == [f"on 127.0.0.1:{port}"]
+    with mariadb.main.begin() as session:
+        session.scalar("select 1")
+        assert mariadb.main.pool.leases()[0].host is None
 
 
 def test_postgresql(postgres: Database) -> None:

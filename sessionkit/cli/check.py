@@ -21,6 +21,7 @@ def check(options: argparse.Namespace) -> int:
         facts, hazards = engine.inspect()
         lines = [
             ("database", str(engine.url)),
+            *_host(engine),
             *facts.items(),
             ("round trip", f"{median(engine.ping() for _ in range(PINGS)) * 1e6:.0f} µs (median of {PINGS})"),
             ("pool", _pool(engine)),
@@ -33,6 +34,17 @@ def check(options: argparse.Namespace) -> int:
     for what, remedy in hazards:
         print(f"{'hazard':<11} {what}\n{'':<11} to do: {remedy}")
     return 0
+
+
+def _host(engine: Engine) -> list[tuple[str, str]]:
+    """Return which of several hosts a connection led to."""
+    if engine.where is None:
+        return []
+    lease = engine.pool.checkout()
+    try:
+        return [("host", engine.where(lease.conn) or "unknown")]
+    finally:
+        engine.pool.checkin(lease)
 
 
 def _pool(engine: Engine) -> str:

@@ -59,6 +59,22 @@ def by_name(name: str) -> Driver:
     raise ArgumentError(f"unknown driver {name!r} (known: {', '.join(known())}); or pass a Driver object")
 
 
+def behind(pooler: str, driver: Driver, statement_timeout: float | None) -> Driver:
+    """
+    Return the driver for a server behind a pooler; `statement_timeout` (seconds) is the engine's.
+
+    Raises:
+        ArgumentError: sessionkit knows no such pooler, or not for this driver.
+    """
+    if pooler != "pgbouncer":
+        raise ArgumentError(f"pooler is pgbouncer, or left out; got {pooler!r}")
+    from ._pgbouncer import BehindPgBouncer, InTime
+
+    if type(driver) is not BehindPgBouncer.__base__:
+        raise ArgumentError(f"pooler={pooler!r} is for PostgreSQL through psycopg; this is {driver.name}")
+    return BehindPgBouncer() if statement_timeout is None else InTime(statement_timeout)
+
+
 def for_connection(conn: object) -> Driver | None:
     """Return the driver whose DB-API module made a connection, judged by its type, or None."""
     fitting = (found for found in known().values() if found.made(type(conn)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import errors
 from ..errors import ArgumentError, Diagnosis, lookup
 from ..mapping.values import BadValue
+from ..options import switch
 from ..redact import MARK
 from ..sql.lexer import Lexicon
 from ..sql.words import commits_on_mysql, leaves_on_mysql, written_names
@@ -50,8 +51,9 @@ class MySQL(Packed, Driver):
     type_names, names_of_types, decimal_digits = MYSQL_NAMES, MYSQL_OF_TYPES, (65, 30)
 
     def check(self, url: URL, options: Mapping[str, Any]) -> None:
-        """What the URL says of several hosts."""
+        """What the URL says of several hosts, and of reads on Galera."""
         check(url)
+        switch("causal_reads", url.query.get("causal_reads", "off"))
 
     def connect(self, url: URL, options: Mapping[str, Any]) -> Any:
         """Connect to the host, or to the first of several that answers and is what `?target=` wants."""
@@ -64,6 +66,15 @@ class MySQL(Packed, Driver):
         )  # fmt: skip
         conn.sessionkit_place = place
         return conn
+
+    def set_up(self, conn: Any, url: URL) -> None:
+        """
+        With `?causal_reads=true`, a node of Galera answers when it has what was committed on the others before.
+
+        It holds for reads, and for what UPDATE, DELETE, INSERT and REPLACE read (MariaDB manual, wsrep_sync_wait: 1 + 2 + 4).
+        """
+        if switch("causal_reads", url.query.get("causal_reads", "off")):
+            self.run(conn, "SET SESSION wsrep_sync_wait = 7")
 
     def connect_at(self, url: URL, options: Mapping[str, Any]) -> Any:
         """Connect to one host."""
@@ -85,6 +96,14 @@ class MySQL(Packed, Driver):
             return "it is read-only" if is_read_only else "it is no standby"
         return None
 
+    def place(self, conn: Any) -> str | None:
+        """As it was chosen among several hosts."""
+        host, port = getattr(conn, "sessionkit_place", None) or (
+            getattr(conn, "host", None),
+            getattr(conn, "port", None),
+        )
+        return None if host is None else f"{host}:{port}"
+
     def _at(self, conn: Any, url: URL) -> URL:
         """Return the URL of the very host that a connection is to."""
         place = getattr(conn, "sessionkit_place", None)
@@ -96,6 +115,7 @@ class MySQL(Packed, Driver):
         for key in ("connect_timeout", "read_timeout", "write_timeout", "port"):
             if isinstance(given.get(key), str):
                 given[key] = _number(key, given[key])
+        given.pop("causal_reads", None)
         flags = self.found_rows() | int(given.pop("client_flag", 0))
         return {"charset": "utf8mb4", **given, "client_flag": flags, "autocommit": False}
 

@@ -139,6 +139,10 @@ class Transactions:
         """Return the server's number for a connection, from any thread and without a round trip; None where there is none."""
         return None
 
+    def place(self, conn: Any) -> str | None:
+        """Return the `host:port` that a connection leads to, without a round trip; None where there is none."""
+        return None
+
     def blockers(self, conn: Any) -> list[tuple[int, int]]:
         """Return who waits for a lock of whom now, by their connections' numbers; `conn` is a connection that does not."""
         return []

@@ -123,6 +123,9 @@ class Driver(Transactions, Standins, ValueRules, BulkRows):
     def check(self, url: URL, options: Mapping[str, Any]) -> None:
         """Refuse a URL or options that can never work, without I/O."""
 
+    def set_up(self, conn: Any, url: URL) -> None:
+        """Do what the URL asks of a new connection, or of one that was reset, beyond what `connect` takes."""
+
     def close(self, conn: Any) -> None:
         """Close a connection; a second time does nothing, and a broken one raises nothing worth telling."""
         try:

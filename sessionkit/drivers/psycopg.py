@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from time import monotonic
 
 from .. import errors
@@ -14,6 +13,7 @@ from ._bulk import ByCopy, tuple_row
 from ._hosts import check, shares
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
+from ._pipeline import drain, pipelines
 from ._postgresql import PostgreSQL
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
@@ -178,7 +178,7 @@ class Psycopg(ByCopy, PostgreSQL):
         Left to itself, psycopg meets an error when it leaves its own pipeline, and logs the rest as ignored errors.
         """
         conn = cursor.connection
-        if not _pipelines() or conn.pgconn.pipeline_status:
+        if not pipelines() or conn.pgconn.pipeline_status:
             cursor.executemany(sql, rows)
             return
         failed: Exception | None = None
@@ -188,7 +188,7 @@ class Psycopg(ByCopy, PostgreSQL):
                 pipeline.sync()
             except Exception as exc:
                 failed = exc
-                _drain(pipeline)
+                drain(pipeline)
         if failed is not None:
             try:
                 raise failed
@@ -226,7 +226,7 @@ class Psycopg(ByCopy, PostgreSQL):
                 cursor.execute(f"BEGIN; {sql}", prepare=False)
                 cursor.nextset()
                 return self._fetched(conn, cursor)
-        if not (distant and _pipelines()):
+        if not (distant and pipelines()):
             conn.autocommit = False
             return self.fetch(conn, sql, parameters)
         with conn.cursor() as begin, conn.cursor(row_factory=tuple_row()) as cursor:
@@ -304,6 +304,22 @@ class Psycopg(ByCopy, PostgreSQL):
             "isolation": isolation.upper(),
         }
 
+    def place(self, conn: Any) -> str | None:
+        """As libpq chose among several hosts."""
+        try:
+            host, port = conn.pgconn.host, conn.pgconn.port
+        except Exception as exc:  # it is closed
+            if self.diagnose(exc) is None:
+                raise
+            return None
+        return f"{host.decode() or 'localhost'}:{port.decode()}"
+
+    def hazards(self, conn: Any) -> list[tuple[str, str]]:
+        """A pooler tells a process id of its own when it is connected to."""
+        return (
+            [] if self.fetch(conn, "SELECT pg_backend_pid()", None)[0] == [(self.connection_id(conn),)] else [_POOLER]
+        )
+
     # -- errors
 
     def diagnose(self, exc: BaseException) -> Diagnosis | None:
@@ -318,6 +334,8 @@ class Psycopg(ByCopy, PostgreSQL):
         names = {key: getattr(diag, f"{key}_name", None) for key in ("constraint", "table", "column")}
         fallback = super().diagnose(exc)
         default = fallback.error if fallback else errors.DatabaseError
+        if sqlstate in ("42P05", "26000"):  # the server's connection is not the one on which psycopg prepared
+            text += '; behind a pooler say create_engine(…, pooler="pgbouncer")'
         return by_fields(sqlstate, text, names, detail, default)
 
     def _without_sqlstate(self, exc: BaseException) -> Diagnosis | None:
@@ -354,6 +372,10 @@ class BeginsByItself(Psycopg):
     commit, rollback = Driver.commit, Driver.rollback
 
 
+_POOLER = (
+    "a pooler stands between, or this is no PostgreSQL: the server's process is not the one that was told at connecting",
+    'a pooler in transaction mode needs create_engine(…, pooler="pgbouncer"), or ?pooler=pgbouncer in the URL',
+)
 _BACKSLASH = Psycopg.lexicon.but(backslash=True)  # under standard_conforming_strings = off
 
 
@@ -365,28 +387,6 @@ def _begin_words(isolation_level: str | None, read_only: bool) -> str:
 def _timeout(seconds: float | None) -> str:
     """Return PostgreSQL's setting, in milliseconds; 0 is none."""
     return f"statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}"
-
-
-@cache
-def _pipelines() -> bool:
-    import psycopg
-
-    return psycopg.Pipeline.is_supported()
-
-
-def _drain(pipeline: Any) -> None:
-    """Read what is left of a failed pipeline: each sync brings the next error, until none is left or the wire is cut."""
-    import psycopg
-
-    while True:
-        try:
-            pipeline.sync()
-            return
-        except psycopg.errors.PipelineAborted:
-            continue
-        except psycopg.Error:
-            if pipeline.pgconn.status != psycopg.pq.ConnStatus.OK:
-                return
 
 
 driver = Psycopg()

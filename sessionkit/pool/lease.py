@@ -61,16 +61,24 @@ class Slot:
 
 
 class LeaseInfo:
-    """What is known of a lease: `age` in seconds, `thread`, `place` (file:line), `statement`, `in_transaction`."""
+    """
+    What is known of a lease: `age` in seconds, `thread`, `place` (file:line), `statement`, `in_transaction`.
 
-    __slots__ = ("age", "in_transaction", "place", "statement", "thread", "waiting")
+    `host` is the server that its connection leads to (`name:port`), where there are several; else None.
+    """
 
-    def __init__(self, slot: Slot, now: float, waiting: Sequence[int] = ()) -> None:
+    __slots__ = ("age", "host", "in_transaction", "place", "statement", "thread", "waiting")
+
+    def __init__(
+        self, slot: Slot, now: float, waiting: Sequence[int] = (), where: Callable[[Any], str | None] | None = None
+    ) -> None:
+        conn = slot.conn  # its borrower may give it back meanwhile
+        self.host = None if where is None or conn is None else where(conn)
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         self.age = now - slot.since
         self.thread = names.get(slot.thread, f"ended thread {slot.thread}")
         self.place = place(slot.code, slot.at)
-        statement = slot.statement  # its borrower may give it back meanwhile
+        statement = slot.statement
         self.statement = shorten(statement, 40) if statement else None
         self.in_transaction = slot.in_transaction
         self.waiting = slot.thread in waiting
@@ -78,7 +86,8 @@ class LeaseInfo:
     def __str__(self) -> str:
         statement = f', "{self.statement}"' if self.statement else ""
         state = ", in transaction" if self.in_transaction else ""
-        return f"{self.age:.1f} s, thread {self.thread}, {self.place}{statement}{state}" + (
+        host = f", on {self.host}" if self.host else ""
+        return f"{self.age:.1f} s, thread {self.thread}, {self.place}{host}{statement}{state}" + (
             ", itself waiting" if self.waiting else ""
         )
 

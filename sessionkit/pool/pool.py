@@ -39,6 +39,7 @@ class Pool(Exchange):
     `is_outage(exc)` tells whether a failed connect may succeed a little later: then attempts are spaced out, for all
     callers together, and once the pool has been connected they go on until the caller's timeout. `is_known(exc)` tells whether
     an error of cleaning is the connection's failure, which is logged; a signal handler's exception is raised.
+    `where(conn)` is the server that it leads to, for the texts about who holds it.
     A lease held for longer than `hold_warning` seconds is logged, once.
     """
 
@@ -58,6 +59,7 @@ class Pool(Exchange):
         hold_warning: float | None = None,
         is_outage: Callable[[Exception], bool] = lambda exc: False,
         is_known: Callable[[Exception], bool] = lambda exc: True,
+        where: Callable[[Any], str | None] | None = None,
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], object] = sleep,
     ) -> None:
@@ -66,6 +68,7 @@ class Pool(Exchange):
         self._clock = clock
         self._idle_limit = seconds_or_never("pool_idle", idle)
         self._closed = False
+        self.where = where
         self._hold_warning = seconds_or_never("hold_warning", hold_warning)
         self._sleep = sleep
         self._reset = reset
@@ -285,7 +288,9 @@ class Pool(Exchange):
             slot.warned = True
             from logging import getLogger
 
-            getLogger("sessionkit.pool").warning("a connection is held for long: %s", LeaseInfo(slot, now))
+            getLogger("sessionkit.pool").warning(
+                "a connection is held for long: %s", LeaseInfo(slot, now, (), self.where)
+            )
 
     # -- ending
 

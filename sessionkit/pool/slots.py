@@ -44,6 +44,7 @@ class Exchange:
     timeout: float
     _clock: Callable[[], float]
     _timeouts = 0
+    where: Callable[[Any], str | None] | None = None
 
     def _fill(self) -> None:
         """Start anew with empty slots: at construction, and in a forked child."""
@@ -258,7 +259,9 @@ class Exchange:
         """Return what is lent now, the oldest first."""
         now = self._clock()
         waiting = [waiter.thread for waiter in (ref() for ref in self._in_line()) if waiter is not None]
-        return sorted((LeaseInfo(slot, now, waiting) for slot in self._lent()), key=lambda lease: -lease.age)
+        return sorted(
+            (LeaseInfo(slot, now, waiting, self.where) for slot in self._lent()), key=lambda lease: -lease.age
+        )
 
     def holders(self) -> list[tuple[int, Any]]:
         """Return the `id()` of each session that holds something here, and its connection (None: it holds a turn)."""

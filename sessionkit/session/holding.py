@@ -333,10 +333,11 @@ class Hold:
         took = source.clock() - started
         source.listeners.notify(TransactionEvent(source.name, action, name, took, kind, code, self._origin()))
 
-    def _report_lease(self, action: str, started: float | None = None) -> None:
+    def _report_lease(self, action: str, started: float | None = None, conn: Any = None) -> None:
         source = self.source
         took = 0.0 if started is None else source.clock() - started
-        source.listeners.notify(ConnectionEvent(source.name, action, took, self._origin()))
+        host = None if conn is None or source.where is None else source.where(conn)
+        source.listeners.notify(ConnectionEvent(source.name, action, took, self._origin(), host))
 
     def _report_silent_end(self) -> None:
         """Tell of an end for which no word was spoken: nothing had been sent, or the server had ended it, or it is lost."""

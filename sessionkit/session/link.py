@@ -205,7 +205,7 @@ class Link(Ending):
                     self.give_turn()
                 raise
             if listened:
-                self._report_lease("checkout", started)
+                self._report_lease("checkout", started, lease.conn)
         return lease
 
     def lexicon(self, depth: int) -> Lexicon:

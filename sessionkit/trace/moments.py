@@ -91,6 +91,7 @@ class Reader:
         self._by_place: dict[Any, int] = {}
         self._by_session: dict[int, tuple[int, Any]] = {}  # its lane, and where it was made
         self._by_thread: dict[str, int] = {}
+        self._hosts: dict[int | None, str] = {}  # lane → the server that its last connection led to
         self._taken: dict[int, int] = {}  # lane → the session whose it is now
 
     def read(self, raw: Iterable[tuple[float, str, Any]]) -> Iterator[Moment]:
@@ -123,6 +124,9 @@ class Reader:
         if isinstance(event, TransactionEvent):
             return self._word(event, moment)
         if isinstance(event, ConnectionEvent):
+            if event.host is not None and self._hosts.get(lane) != event.host:
+                self._hosts[lane] = event.host
+                return moment("note", text=f"on {event.host}")
             kind = {"checkout": "pool", "turn": "turn"}.get(event.action)
             return moment(kind) if kind is not None and took >= WAITED else None
         if isinstance(event, RetryEvent):
