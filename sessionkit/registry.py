@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .mapping.results import Result
     from .mapping.rows import Row
     from .mapping.values import Own
+    from .session.twophase import Recovered
 
 
 def engines_of(bind: Engine | Registry, what: str) -> list[Engine]:
@@ -178,6 +179,17 @@ class Registry(Runner):
     def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own; see `Engine.execute`."""
         return self.resolve(bind).execute(statement, parameters)
+
+    def recover(self, timeout: float = 10.0) -> list[Recovered]:
+        """
+        End what sessions with `two_phase=True` left prepared when their program died; return what was done with each.
+
+        To be called when the program starts. What is under way in another process is waited for, `timeout` seconds at most, and is
+        never disturbed. What cannot be settled is returned as `left`, with the reason.
+        """
+        from .session.twophase import recover
+
+        return recover({engine.name: engine for engine in self._engines.values()}, timeout)
 
     def dispose(self) -> None:
         """Dispose of every engine, whatever fails; the first failure is raised at the end."""

@@ -17,6 +17,7 @@ from ._hosts import Unreachable, check, first_that_is_wanted, is_plain
 from ._limits import CANCEL_CONNECTING, TooLarge
 from ._mysql_errors import CODES, name_patterns, value_pattern
 from ._names import MYSQL_NAMES, MYSQL_OF_TYPES
+from ._twophase import XA, end_on_mysql
 from ._values import CONTAINERS, MYSQL, MYSQL_TYPES, UTC_MYSQL, written
 from .base import CONNECTING, Driver
 from .sqlstates import named
@@ -150,13 +151,28 @@ class MySQL(Packed, Driver):
 
     def rollback(self, conn: Any) -> bool:
         """Roll back; a warning comes with the answer when tables without transactions keep what was written to them."""
-        return self.warned(conn, "ROLLBACK") and self._has_kept(conn)
+        return self.warned(conn, "ROLLBACK") and self.has_kept(conn)
 
     def rollback_to(self, conn: Any, name: str) -> bool:
         """As `rollback`."""
-        kept = self.warned(conn, f"ROLLBACK TO SAVEPOINT {name}") and self._has_kept(conn)
+        kept = self.warned(conn, f"ROLLBACK TO SAVEPOINT {name}") and self.has_kept(conn)
         self.run(conn, f"RELEASE SAVEPOINT {name}")
         return kept
+
+    def two_phase(self, xid: str) -> XA:
+        """XA."""
+        return XA(self, xid)
+
+    def end_prepared(self, conn: Any, xid: str, commit: bool) -> bool:
+        """XA COMMIT, XA ROLLBACK."""
+        return end_on_mysql(self, conn, xid, commit)
+
+    def prepared(self, conn: Any) -> list[str]:
+        """Of the whole server; others than ours may have names that are no text."""
+        rows = self.fetch(conn, "XA RECOVER", None)[0] or ()
+        conn.rollback()
+        names = (row[3] if isinstance(row[3], str) else bytes(row[3]).decode(errors="replace") for row in rows)
+        return sorted(names)
 
     # -- statements
 
@@ -190,7 +206,7 @@ class MySQL(Packed, Driver):
         """Run words, and return whether a warning came with the answer."""
         raise NotImplementedError
 
-    def _has_kept(self, conn: Any) -> bool:
+    def has_kept(self, conn: Any) -> bool:
         """Look in the warnings of a rollback whether something could not be undone."""
         return any(int(row[1]) == KEPT for row in self.fetch(conn, "SHOW WARNINGS", None)[0])
 

@@ -104,6 +104,25 @@ class Transactions:
         finally:
             cursor.close()
 
+    # -- in two phases
+
+    def two_phase(self, xid: str) -> Any:
+        """
+        Return this driver for a transaction that is to be prepared as `xid` (128 bytes at most); None where that cannot be.
+
+        It has all that a driver has, and `prepare(conn)`; `begins` tells whether its `begin` differs, so that a transaction that
+        has begun otherwise cannot be prepared any more.
+        """
+        return None
+
+    def end_prepared(self, conn: Any, xid: str, commit: bool) -> bool:
+        """End a prepared transaction, from any connection to its database that is idle; False when there is none of that name."""
+        raise NotSupportedError(f"{self.name} has no two-phase commit")
+
+    def prepared(self, conn: Any) -> list[str]:
+        """Return the names of the transactions that are prepared on this database, or server; the connection is idle afterwards."""
+        return []
+
     def for_given(self, conn: Any) -> Any:
         """Return the driver for a connection that a session is given; refuse one whose state cannot be known."""
         return self

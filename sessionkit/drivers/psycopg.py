@@ -14,7 +14,8 @@ from ._hosts import check, shares
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
 from ._pipeline import drain, pipelines
-from ._postgresql import PostgreSQL
+from ._postgresql import PostgreSQL, begin_words, timeout_words
+from ._twophase import PostgreSQLPrepares, end_on_postgresql
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
 from .sqlstates import CONNECTING_TEXTS, attempts, by_fields
@@ -203,7 +204,7 @@ class Psycopg(ByCopy, PostgreSQL):
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
         """BEGIN with its modes, as words."""
-        self.run(conn, _begin_words(isolation_level, read_only))
+        self.run(conn, begin_words(isolation_level, read_only))
         return True
 
     def begin_visibly(self, conn: Any) -> bool:
@@ -260,18 +261,26 @@ class Psycopg(ByCopy, PostgreSQL):
         """Return the driver for a given connection, which may be one that begins by itself."""
         return self if conn.autocommit else BeginsByItself()
 
+    def two_phase(self, xid: str) -> PostgreSQLPrepares:
+        """PREPARE TRANSACTION, where the server has `max_prepared_transactions` above 0."""
+        return PostgreSQLPrepares(self, xid)
+
+    def end_prepared(self, conn: Any, xid: str, commit: bool) -> bool:
+        """COMMIT PREPARED, ROLLBACK PREPARED."""
+        return end_on_postgresql(self, conn, xid, commit)
+
     # -- in time
 
     def begin_limited(
         self, conn: Any, isolation_level: str | None, read_only: bool, write: bool, seconds: float
     ) -> bool:
         """SET LOCAL travels with BEGIN and ends with the transaction, also where a pooler lends the server's connection on."""
-        self.run(conn, f"{_begin_words(isolation_level, read_only)}; SET LOCAL {_timeout(seconds)}")
+        self.run(conn, f"{begin_words(isolation_level, read_only)}; SET LOCAL {timeout_words(seconds)}")
         return True
 
     def limit_server(self, conn: Any, seconds: float | None) -> None:
         """statement_timeout, for as long as the connection lives."""
-        self.run(conn, f"SET {_timeout(seconds)}")
+        self.run(conn, f"SET {timeout_words(seconds)}")
 
     def limit_next(self, conn: Any, seconds: float | None) -> None:
         """psycopg waits in one place, which gets a deadline."""
@@ -377,16 +386,6 @@ _POOLER = (
     'a pooler in transaction mode needs create_engine(…, pooler="pgbouncer"), or ?pooler=pgbouncer in the URL',
 )
 _BACKSLASH = Psycopg.lexicon.but(backslash=True)  # under standard_conforming_strings = off
-
-
-def _begin_words(isolation_level: str | None, read_only: bool) -> str:
-    words = f"BEGIN ISOLATION LEVEL {isolation_level}" if isolation_level else "BEGIN"
-    return words + " READ ONLY" if read_only else words
-
-
-def _timeout(seconds: float | None) -> str:
-    """Return PostgreSQL's setting, in milliseconds; 0 is none."""
-    return f"statement_timeout = {0 if seconds is None else max(1, round(seconds * 1000))}"
 
 
 driver = Psycopg()

@@ -1,21 +1,11 @@
-"""What became of a commit that nobody answered: asked of the server by the transaction's id, or settled by a fencing row.
-
-A row with a fresh token is inserted by the transaction itself. Inserting the same token later settles it: a duplicate means
-that the transaction committed; success means that it did not, and never can, because its own row would be the duplicate.
-"""
+"""What became of a commit that nobody answered: asked of the server by the transaction's id, or settled by a fencing row."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..errors import ArgumentError, UniqueViolation
-
-MARKER_TABLE = (
-    "CREATE TABLE IF NOT EXISTS sessionkit_marker "
-    "(token VARCHAR(36) NOT NULL PRIMARY KEY, fence SMALLINT NOT NULL, made TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
-)
-_INSERT = "INSERT INTO sessionkit_marker (token, fence) VALUES (:token, :fence)"
-_SELECT = "SELECT fence FROM sessionkit_marker WHERE token = :token"
+from ..errors import ArgumentError
+from ..session.marker import INSERT, make_table, was_committed
 
 
 class Beginner(Protocol):
@@ -87,28 +77,12 @@ class Marker:
         from uuid import uuid4
 
         self._token = str(uuid4())
-        engine = self._beginner.resolve(None)
-        if not engine.has_marker:
-            try:
-                engine.execute(MARKER_TABLE)
-            except UniqueViolation:  # PostgreSQL: somebody else is making it at this moment
-                engine.execute(MARKER_TABLE)
-            engine.has_marker = True
+        make_table(self._beginner.resolve(None))
 
     def note(self, session: Any) -> None:
         """Insert the row: one round trip."""
-        session.execute(_INSERT, {"token": self._token, "fence": 0})
+        session.execute(INSERT, {"token": self._token, "fence": 0})
 
     def committed(self) -> bool:
-        """
-        Insert the same token as a fence; a duplicate is either the transaction's own row, or a fence of ours that came through.
-
-        It waits for a transaction that is still under way, as long as the server waits for a row's lock.
-        """
-        try:
-            with self._beginner.begin() as session:
-                session.execute(_INSERT, {"token": self._token, "fence": 1})
-            return False
-        except UniqueViolation:
-            with self._beginner.begin() as session:
-                return bool(session.scalar(_SELECT, {"token": self._token}) == 0)
+        """Tell by inserting the same token as a fence."""
+        return was_committed(self._beginner.begin, self._token)

@@ -34,7 +34,8 @@ class Session(Bulk):
 
     `close_resets_only=False` makes `close()` final. `expire_on_commit=False` keeps the identity map over a
     commit. `autobegin=False` refuses statements outside `begin()`. `isolation_level`, `read_only` and `statement_timeout`
-    (seconds) hold for every transaction that does not say otherwise. `info` is a dict of the program's own.
+    (seconds) hold for every transaction that does not say otherwise. `two_phase=True` commits on several databases as one: on all
+    of them or on none (see `Registry.recover`). `info` is a dict of the program's own.
     """
 
     _links: dict[Any, Any] = {}  # for the finaliser of one that was never made
@@ -49,9 +50,10 @@ class Session(Bulk):
         isolation_level: str | None = None,
         read_only: bool = False,
         statement_timeout: float | None = None,
+        two_phase: bool = False,
         info: dict[Any, Any] | None = None,
     ) -> None:
-        self._stack = stack = Stack(expire_on_commit)
+        self._stack = stack = Stack(expire_on_commit) if not two_phase else _two_phase_stack(expire_on_commit)
         self._guard = stack.guard
         self._links = stack.links
         binder: Any = bind
@@ -298,6 +300,12 @@ class Session(Bulk):
         if isinstance(self._binder, Given) and self._binder.is_inside:
             state += "; inside a transaction that it does not end"
         return f"<Session: {state}, {len(self._identity)} objects>"
+
+
+def _two_phase_stack(expire: bool) -> Stack:
+    from .twophase import TwoPhaseStack
+
+    return TwoPhaseStack(expire)
 
 
 def _warn(first_write: str | None, kept: tuple[str, ...]) -> None:

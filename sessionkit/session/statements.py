@@ -318,7 +318,7 @@ class Statements:
         levels = stack.levels
         link: Link | None = stack.links.get(source)
         if link is None:
-            link = stack.links[source] = Link(source, self._holder, levels[0].modes)
+            link = self._new_link(source)
         link.ready(compiled, levels, lock, depth)
         return link
 
@@ -327,9 +327,13 @@ class Statements:
         stack = self._stack
         if not stack.levels or stack.ending or stack.orphans:
             self._ensure_begun()
-        link: Link | None = stack.links.get(source)
-        if link is None:
-            link = stack.links[source] = Link(source, self._holder, stack.levels[0].modes)
+        return stack.links.get(source) or self._new_link(source)
+
+    def _new_link(self, source: Source) -> Link:
+        stack = self._stack
+        make: Any = stack.make_link or Link
+        link: Link = make(source, self._holder, stack.levels[0].modes)
+        stack.links[source] = link
         return link
 
     def _end_committed(self, link: Link, compiled: Statement) -> None:

@@ -41,6 +41,8 @@ class Stack:
         "struck",
     )
 
+    make_link: Any = None  # how a link is made, where it is not a plain one
+
     def __init__(self, expire: bool) -> None:
         self.guard = Guard()
         self.held: Held | None = None  # set when something is first held
@@ -81,7 +83,6 @@ class Stack:
     def open(self, modes: Modes, defaults: Modes) -> Transaction:
         """
         Begin: the outermost level, or take over one that began by itself, or a savepoint. No connection is taken.
-
         `modes` are what was asked for, None where nothing was said; `defaults` fill in.
         """
         asked = modes != (None, None, None)

@@ -204,6 +204,7 @@ def start_postgres(folder: Path) -> Server | External:
     options = {
         "fsync": "off", "full_page_writes": "off", "synchronous_commit": "on", "max_connections": "100",
         "unix_socket_directories": str(folder), "listen_addresses": "127.0.0.1", "port": str(port), "log_statement": "none",
+        "max_prepared_transactions": "100",  # 0 if nothing is said
     }  # fmt: skip
     command = [str(binaries / "postgres"), "-D", str(data)]
     for key, value in options.items():

@@ -1,0 +1,389 @@
+"""Two-phase commit over real databases: on all of them or on none, whatever fails, and whenever the program dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sessionkit import (
+    ArgumentError,
+    CommitUnknownError,
+    DeadlockError,
+    Error,
+    IntegrityError,
+    NotSupportedError,
+    Registry,
+    Rollback,
+    Session,
+    UniqueViolation,
+    errors,
+)
+from sessionkit.testing import sandbox
+from sessionkit.testing.proxy import Proxy, is_commit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .conftest import Database
+
+KILLS = int(os.environ.get("SESSIONKIT_KILLS", "40"))
+BOTH = [
+    ("postgres", "mariadb"),
+    ("mariadb", "postgres"),
+    ("postgres", "postgres"),
+    ("mariadb", "mariadb"),
+    ("sqlite", "postgres"),
+]
+
+
+class Shops:
+    """Two databases by the names `first` and `second`, with an account in each; all together they have 100."""
+
+    def __init__(self, make: Callable[[str], Database], kinds: tuple[str, str], second_url: str = "") -> None:
+        self.kinds = kinds
+        self.databases = [make(kind) for kind in dict.fromkeys(kinds)]
+        first, second = self.databases[0], self.databases[-1]
+        self.tables = ("first_account", "second_account")
+        for database, table in zip((first, second), self.tables, strict=True):
+            database.main.execute(f"drop table if exists {table}")
+            database.main.execute(f"create table {table} (id integer primary key, amount integer not null)")
+            database.main.execute(f"insert into {table} values (1, 50)")
+        self.urls = {"first": first.url, "second": second_url or second.url}
+        self.registry = self.make()
+
+    def make(self) -> Registry:
+        """Return a registry of its own."""
+        return Registry(self.urls)
+
+    def session(self, **options: Any) -> Session:
+        """Return a session that commits on both."""
+        return self.registry.session(two_phase=True, **options)
+
+    def amounts(self) -> list[int]:
+        """Return what is on the accounts, as another program sees it."""
+        with self.make() as registry:
+            return [
+                registry.execute(f"select amount from {table} where id = 1", bind=name).scalar()
+                for name, table in zip(self.urls, self.tables, strict=True)
+            ]
+
+    def prepared(self) -> list[str]:
+        """Return what is prepared anywhere."""
+        names: set[str] = set()
+        for database in self.databases:
+            lease = database.main.pool.checkout()
+            names.update(database.main.driver.prepared(lease.conn))
+            database.main.pool.checkin(lease)
+        return sorted(names)
+
+    def transfer(self, session: Session, amount: int = 10) -> None:
+        """Move something from the first to the second."""
+        session.execute("update first_account set amount = amount - ? where id = 1", (amount,), bind="first")
+        session.execute("update second_account set amount = amount + ? where id = 1", (amount,), bind="second")
+
+
+@pytest.fixture
+def make_shops(make_database: Callable[[str], Database]) -> Iterator[Callable[..., Shops]]:
+    """Return a function that makes two databases ready; afterwards nothing may be prepared."""
+    made: list[Shops] = []
+
+    def make(*kinds: str, **options: Any) -> Shops:
+        shops = Shops(make_database, kinds, **options)  # type: ignore[arg-type]
+        made.append(shops)
+        return shops
+
+    yield make
+    for shops in made:
+        lent = [lease for name in shops.registry for lease in shops.registry[name].pool.leases()]
+        shops.registry.recover()
+        left = shops.prepared()
+        shops.registry.dispose()
+        assert lent == left == []
+
+
+@pytest.fixture(params=BOTH, ids="-".join)
+def shops(request: pytest.FixtureRequest, make_shops: Callable[..., Shops]) -> Shops:
+    """Two databases of each pair of kinds."""
+    return make_shops(*request.param)
+
+
+def test_on_both(shops: Shops) -> None:
+    """By the block, by commit(), with savepoints, many times on the same connections; rolled back, nothing is left."""
+    for _ in range(3):
+        with shops.session() as session, session.begin():
+            shops.transfer(session)
+    assert shops.amounts() == [20, 80]
+    with shops.session() as session, session.begin():
+        shops.transfer(session, -10)
+        with session.begin_nested():
+            shops.transfer(session, 5)
+            session.execute("update second_account set amount = 0", bind="second")
+            raise Rollback
+    session = shops.session()
+    shops.transfer(session, -10)
+    session.commit()
+    assert shops.amounts() == [40, 60]
+    shops.transfer(session, -10)
+    session.rollback()
+    shops.registry.run(lambda session: shops.transfer(session, 1), two_phase=True)
+    assert shops.amounts() == [39, 61]
+    assert shops.prepared() == []
+    assert [shops.registry[name].pool.stats()["open"] for name in ("first", "second")] == [1, 1]
+
+
+@pytest.mark.parametrize("where", ["first", "second"])
+def test_what_is_refused_at_the_end(make_shops: Callable[..., Shops], where: str) -> None:
+    """A deferred constraint fails on either: nothing is kept on any, and the session goes on."""
+    shops = make_shops("postgres", "mariadb") if where == "first" else make_shops("mariadb", "postgres")
+    engine = shops.registry[where]
+    engine.execute("drop table if exists late")
+    engine.execute("create table late (id int, constraint once unique (id) deferrable initially deferred)")
+    session = shops.session()
+    for _ in range(2):
+        with pytest.raises(UniqueViolation), session.begin():
+            shops.transfer(session)
+            session.execute("insert into late values (1), (1)", bind=where)
+        assert shops.amounts() == [50, 50]
+        assert shops.prepared() == []
+    with session.begin():
+        shops.transfer(session)
+    assert shops.amounts() == [40, 60]
+
+
+def test_an_error_and_a_deadlock_in_an_xa_transaction(make_shops: Callable[..., Shops]) -> None:
+    """The connection is closed rather than lent on, for its status says idle."""
+    shops = make_shops("postgres", "mariadb")
+    with pytest.raises(IntegrityError), shops.session() as session, session.begin():
+        shops.transfer(session)
+        session.execute("insert into second_account values (1, 1)", bind="second")
+    other = shops.make()
+    with other, other.session() as blocker, shops.session() as session:
+        shops.registry.execute("insert into second_account values (2, 0)", bind="second")
+        shops.transfer(session)
+        blocker.execute("update second_account set amount = 1 where id = 2", bind="second")
+        told: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                blocker.execute("update second_account set amount = 1 where id = 1", bind="second")
+            except DeadlockError as exc:
+                told.append(exc)
+
+        import threading
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.3)
+        try:
+            session.execute("update second_account set amount = 1 where id = 2", bind="second")
+        except DeadlockError as exc:
+            told.append(exc)
+        session.reset()
+        thread.join()
+        blocker.reset()
+        assert len(told) == 1
+    assert shops.amounts() == [50, 50]
+    with shops.session() as session, session.begin():
+        shops.transfer(session)
+    assert shops.amounts() == [40, 60]
+
+
+def test_what_cannot_be(make_database: Callable[[str], Database], make_shops: Callable[..., Shops]) -> None:
+    """A database that cannot prepare is the first or none; names are needed; Galera's and old servers' refusals come out as they are."""
+    shops = make_shops("sqlite", "postgres")
+    with shops.session() as session:
+        session.execute("select 1", bind="second")
+        with pytest.raises(NotSupportedError, match="use first first"):
+            session.execute("select 1", bind="first")
+    with (
+        Registry({"a" * 60: shops.urls["first"], "b" * 60: shops.urls["second"]}) as registry,
+        registry.session(two_phase=True) as session,
+    ):
+        session.execute("select 1")
+        with pytest.raises(ArgumentError, match="too long together"):
+            session.execute("select 1", bind="b" * 60)
+    with shops.session() as session, session.begin():  # one alone needs no second phase
+        session.execute("insert into second_account values (7, 7)", bind="second")
+    assert shops.registry.execute("select count(*) from second_account", bind="second").scalar() == 2
+
+
+def test_prepared_transactions_are_disabled(make_database: Callable[[str], Database]) -> None:
+    """The server's words come out, and nothing is kept anywhere."""
+    from sessionkit.testing import servers
+
+    server: Any = servers.start_postgres(servers.make_folder())
+    try:
+        server.command = [
+            part.replace("max_prepared_transactions=100", "max_prepared_transactions=0") for part in server.command
+        ]
+        server.restart()
+        sqlite = make_database("sqlite")
+        with Registry({"first": sqlite.url, "second": server.url}) as registry:
+            registry.execute("create table t (id int)", bind="second")
+            with (
+                pytest.raises(Error, match="prepared transactions are disabled"),
+                registry.begin(two_phase=True) as session,
+            ):
+                session.execute("insert into item (name, price) values ('a', 1)", bind="first")
+                session.execute("insert into t values (1)", bind="second")
+            assert sqlite.names() == []
+    finally:
+        server.stop()
+
+
+def test_in_a_sandbox(make_shops: Callable[..., Shops]) -> None:
+    """It is undone there as everything is, and nothing is prepared."""
+    shops = make_shops("postgres", "mariadb")
+    with sandbox(shops.registry):
+        with shops.session() as session, session.begin():
+            shops.transfer(session)
+        assert shops.registry.execute("select amount from first_account").scalar() == 40
+        assert shops.prepared() == []
+    assert shops.amounts() == [50, 50]
+
+
+@pytest.mark.parametrize("kinds", [("postgres", "mariadb"), ("mariadb", "postgres")], ids="-".join)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_answer_to_the_deciding_commit_is_lost(
+    make_shops: Callable[..., Shops], kinds: tuple[str, str], when: str
+) -> None:
+    """It is found out by the row, and all of them do the same."""
+    shops = make_shops(*kinds)
+    database = shops.databases[0]
+    proxy = Proxy(database.server.port)
+    try:
+        shops.urls["first"] = database.url.replace(f":{database.server.port}/", f":{proxy.port}/")
+        with Registry(shops.urls) as registry:
+            session = registry.session(two_phase=True)
+            shops.transfer(session)
+            commits: list[bool] = []  # the first is cut
+
+            def sent(data: bytes) -> bool:
+                if is_commit(data):
+                    commits.append(True)
+                    return when == "after" or len(commits) > 1
+                return True
+
+            def answered(data: bytes) -> bool:
+                is_first, commits[:] = len(commits) == 1 and when == "after", commits * 2
+                return not is_first
+
+            proxy.on_sent, proxy.on_answer = sent, answered
+            if when == "before":
+                with pytest.raises(errors.DisconnectionError, match="nothing was committed"):
+                    session.commit()
+            else:
+                session.commit()
+            session.close()
+            shops.urls["first"] = database.url
+            assert shops.amounts() == ([50, 50] if when == "before" else [40, 60])
+            assert shops.prepared() == []
+    finally:
+        proxy.close()
+
+
+def test_a_participant_is_gone_when_it_should_commit(
+    make_shops: Callable[..., Shops], caplog: pytest.LogCaptureFixture
+) -> None:
+    """All is decided: the session says that it committed, the log says what is left, and recover() ends it."""
+    shops = make_shops("mariadb", "postgres")
+    session = shops.session()
+    shops.transfer(session)
+    engine = shops.registry["second"]
+    lease = engine.pool.leases()
+    assert lease
+    decider = shops.registry["first"]
+    stop = decider.listen(lambda event: kill_backends(shops) if getattr(event, "action", "") == "commit" else None)
+    session.commit()
+    stop()
+    assert shops.amounts() == [40, 60]
+    assert shops.prepared() == []
+    assert caplog.records == []
+
+
+def kill_backends(shops: Shops) -> None:
+    """Kill every other connection to PostgreSQL."""
+    shops.databases[1].main.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+    )
+
+
+def test_another_program_recovers_meanwhile(make_shops: Callable[..., Shops]) -> None:
+    """What is under way is waited for; what another one ended is ended."""
+    shops = make_shops("mariadb", "postgres")
+    session = shops.session()
+    shops.transfer(session)
+    told: list[Any] = []
+
+    def recover() -> None:
+        with shops.make() as registry:
+            told.extend(registry.recover())
+
+    decider = shops.registry["first"]
+    stop = decider.listen(lambda event: recover() if getattr(event, "action", "") == "commit" else None)
+    session.commit()
+    stop()
+    assert [(found.database, found.action) for found in told] == [("second", "committed")]
+    assert shops.amounts() == [40, 60]
+
+
+def test_recover_waits_no_longer_than_it_is_told(make_shops: Callable[..., Shops]) -> None:
+    """A transaction whose program stands still between the phases is left alone."""
+    shops = make_shops("postgres", "postgres")
+    told: list[Any] = []
+
+    def recover(event: Any) -> None:
+        if getattr(event, "action", "") == "prepare":
+            with shops.make() as registry:
+                told.extend(registry.recover(timeout=0.5))
+
+    stop = shops.registry["second"].listen(recover)
+    with shops.session() as session, session.begin():
+        shops.transfer(session)
+    stop()
+    assert [found.action for found in told] == ["left"]
+    assert "statement timeout" in told[0].reason
+    assert shops.amounts() == [40, 60]
+    with Registry({"second": shops.urls["second"]}) as registry:
+        assert registry.recover() == []
+
+
+def child(shops: Shops) -> None:
+    """Move 1 from the first to the second again and again, until killed."""
+    registry = shops.make()
+    while True:
+        try:
+            with registry.begin(two_phase=True) as session:
+                shops.transfer(session, 1)
+        except CommitUnknownError:
+            os._exit(3)
+
+
+@pytest.mark.parametrize("kinds", BOTH, ids="-".join)
+def test_the_program_is_killed_at_any_moment(make_shops: Callable[..., Shops], kinds: tuple[str, str]) -> None:
+    """SIGKILL: after recover() no transfer is half done, and no prepared transaction is left (SESSIONKIT_KILLS moments, 40)."""
+    shops = make_shops(*kinds)
+    actions: dict[str, int] = {}
+    dice = random.Random(int(os.environ.get("SESSIONKIT_SEED", "1")))
+    for _ in range(max(2, KILLS // len(BOTH))):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                child(shops)
+            finally:
+                os._exit(1)
+        time.sleep(0.05 + dice.random() * 0.03)
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        for found in shops.registry.recover():
+            actions[found.action] = actions.get(found.action, 0) + 1
+        assert sum(shops.amounts()) == 100
+        assert shops.prepared() == []
+    assert shops.amounts()[0] < 50
+    assert set(actions) <= {"committed", "rolled back"}
+    print(kinds, actions)
