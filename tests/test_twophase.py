@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -26,11 +27,14 @@ from sessionkit import (
 from sessionkit.testing import sandbox
 from sessionkit.testing.proxy import Proxy, is_commit
 
+from .test_interrupts import Injector, Interrupt
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .conftest import Database
 
+STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "61"))
 KILLS = int(os.environ.get("SESSIONKIT_KILLS", "40"))
 BOTH = [
     ("postgres", "mariadb"),
@@ -387,3 +391,33 @@ def test_the_program_is_killed_at_any_moment(make_shops: Callable[..., Shops], k
     assert shops.amounts()[0] < 50
     assert set(actions) <= {"committed", "rolled back"}
     print(kinds, actions)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kinds", [("postgres", "mariadb"), ("mariadb", "postgres")], ids="-".join)
+def test_an_interrupt_at_every_few_bytecodes(make_shops: Callable[..., Shops], kinds: tuple[str, str]) -> None:
+    """In work and commit: after recover() it is all there or nothing is, and the session's connections are whole."""
+    shops = make_shops(*kinds)
+    for name in ("first", "second"):
+        shops.registry[name].pool.timeout = 5.0
+    at, moved = 1, 0
+    while True:
+        injector = Injector(at)
+        before = shops.amounts()
+        try:
+            with injector, shops.registry.begin(two_phase=True) as session:
+                shops.transfer(session, 1)
+        except Interrupt:
+            pass
+        gc.collect(0)
+        shops.registry.recover()
+        after = shops.amounts()
+        assert sum(after) == 100, injector.where
+        assert before[0] - after[0] in (0, 1), injector.where
+        assert shops.prepared() == [], injector.where
+        moved += before[0] - after[0]
+        if injector.count < at:
+            break
+        at += STRIDE
+    assert at > 500
+    assert moved > 0
