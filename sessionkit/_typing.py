@@ -100,6 +100,8 @@ class Source(Protocol):
     values: Any
 
     @property
+    def has_other_lender(self) -> bool: ...
+    @property
     def compiler(self) -> Any: ...
     @property
     def compile(self) -> Callable[[Any, Any], Any]: ...
@@ -135,7 +137,7 @@ if TYPE_CHECKING:
     """What a statement is given as."""
     Holder = tuple[int, CodeType | None, int]
     """Who holds a lease: the `id()` of the session, and where the session was made (code, instruction)."""
-    Modes = tuple[str | None, bool | None, float | None]
+    Modes = tuple[str | None, bool | None, float | None, bool | None]
     """How a transaction is to be: isolation level, read_only, statement_timeout in seconds; None where nothing was said."""
     Parameters = Mapping[str, Any] | Sequence[Any] | object | None
     ManyParameters = Iterable[Mapping[str, Any] | Sequence[Any] | object]

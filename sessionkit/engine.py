@@ -164,6 +164,11 @@ class Engine(Connecting, Runner):
         finally:
             self.lender, self.driver, self.line = before
 
+    @property
+    def has_other_lender(self) -> bool:
+        """Whether sessions take their connections from elsewhere now, as in a sandbox."""
+        return self.lender is not self.pool
+
     def resolve(self, name: str | None) -> Engine:
         """Return itself: an engine is the only database of its sessions, by its own name or by none."""
         if name is not None and name != self.name:

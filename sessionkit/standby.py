@@ -23,7 +23,7 @@ class ReadOnlyBinder:
     def resolve(self, name: str | None) -> Any:
         """Return the standby of this name's database, or the database itself; in a sandbox, that has what the test wrote."""
         engine = self._find(name)
-        return engine if engine.lender is not engine.pool else self._standbys.get(engine, engine)
+        return engine if engine.has_other_lender else self._standbys.get(engine, engine)
 
 
 class Standby:

@@ -25,8 +25,8 @@ FLOORS: list[list[list[str]]] = [
         ["pool", "pool.lease", "pool.slots", "pool.line", "pool.connections", "pool.pool"],
     ],
     [[
-        "drivers.sqlstates", "drivers.refusals", "drivers._names", "drivers._hosts", "drivers._values", "drivers._clients", "drivers._limits", "drivers._twophase", "drivers._pipeline", "drivers._mysql_errors", "drivers._sqlite_errors",
-        "drivers._sqlite_locks", "drivers._sqlite_state", "drivers._bulk", "drivers._transactions", "drivers._duckdb", "drivers.base", "drivers._mysql", "drivers._postgresql", "drivers.pg8000", "drivers.duckdb",
+        "drivers.sqlstates", "drivers.refusals", "drivers._names", "drivers._hosts", "drivers._values", "drivers._clients", "drivers._limits", "drivers._twophase", "drivers._mysql_errors", "drivers._sqlite_errors",
+        "drivers._sqlite_locks", "drivers._sqlite_state", "drivers._bulk", "drivers._transactions", "drivers._duckdb", "drivers.base", "drivers._mysql", "drivers._postgresql", "drivers._pipeline", "drivers.pg8000", "drivers.duckdb",
         "drivers.sqlite3", "drivers.psycopg", "drivers._pgbouncer", "drivers.pymysql", "drivers.mysqldb", "drivers",
     ]],
     [
@@ -35,7 +35,7 @@ FLOORS: list[list[list[str]]] = [
     ],
     [[
         "session", "session.holding", "session.ending", "session.link", "session.cursors", "session.proxies", "session.external",
-        "session.block", "session.transaction", "session.twophase", "session.statements", "session.stream", "session.bulk", "session.session",
+        "session.block", "session.transaction", "session.twophase", "session.pipeline", "session.statements", "session.stream", "session.bulk", "session.session",
     ]],
     [["retry", "retry.policy", "retry.outcome", "retry.run"]],
     [["connecting", "engine", "standby", "registry"]],

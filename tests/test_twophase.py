@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import random
@@ -24,6 +25,7 @@ from sessionkit import (
     UniqueViolation,
     errors,
 )
+from sessionkit.aio import AsyncRegistry
 from sessionkit.testing import sandbox
 from sessionkit.testing.proxy import Proxy, is_commit
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from .conftest import Database
 
-STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "61"))
+STRIDE = int(os.environ.get("SESSIONKIT_STRIDE", "151"))
 KILLS = int(os.environ.get("SESSIONKIT_KILLS", "40"))
 BOTH = [
     ("postgres", "mariadb"),
@@ -421,3 +423,36 @@ def test_an_interrupt_at_every_few_bytecodes(make_shops: Callable[..., Shops], k
         at += STRIDE
     assert at > 500
     assert moved > 0
+
+
+@pytest.mark.parametrize(
+    "kinds", [("postgres", "mariadb"), ("mariadb", "postgres"), ("sqlite", "postgres")], ids="-".join
+)
+def test_in_an_event_loop(make_shops: Callable[..., Shops], kinds: tuple[str, str]) -> None:
+    """The same, with one connection in each pool."""
+    shops = make_shops(*kinds)
+    urls = {name: f"{url}" for name, url in shops.urls.items()}
+    prepared: list[Any] = []
+
+    async def main() -> list[Any]:
+        registry = Registry()
+        for name, url in urls.items():
+            registry.add(name, url, pool_size=1).listen(lambda event: prepared.append(getattr(event, "action", "")))
+        async with AsyncRegistry(registry) as loop:
+            for _ in range(3):
+                async with loop.begin(two_phase=True) as session:
+                    await session.execute("update first_account set amount = amount - 10 where id = 1", bind="first")
+                    await session.execute("update second_account set amount = amount + 10 where id = 1", bind="second")
+            return await loop.recover()
+
+    assert asyncio.run(main()) == []
+    assert prepared.count("prepare") == 3
+    assert shops.amounts() == [20, 80]
+
+
+def test_what_only_reads_is_not_prepared(make_shops: Callable[..., Shops]) -> None:
+    """There is nothing to decide."""
+    shops = make_shops("postgres", "mariadb")
+    with shops.session() as session, session.begin(read_only=True):
+        assert session.scalar("select amount from first_account", bind="first") == 50
+        assert session.scalar("select amount from second_account", bind="second") == 50

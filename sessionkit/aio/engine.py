@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..mapping.rows import Row
     from ..registry import Registry
     from ..retry.run import Resolve
+    from ..session.twophase import Recovered
     from .transaction import AsyncTransaction
 
 P = ParamSpec("P")
@@ -161,6 +162,11 @@ class AsyncRegistry(AsyncRunner):
     async def execute(self, statement: SQL, parameters: Parameters = None, *, bind: str | None = None) -> Result[Row]:
         """Run one statement in a transaction of its own, on the database named `bind`."""
         return await _execute_alone(self.sync, statement, parameters, bind)
+
+    async def recover(self, timeout: float = 10.0) -> list[Recovered]:
+        """End what sessions with `two_phase=True` left prepared when their program died; see `Registry.recover`."""
+        found: list[Recovered] = await on_the_side(lambda: self.sync.recover(timeout))
+        return found
 
     def __getitem__(self, name: str) -> AsyncEngine:
         return AsyncEngine(self.sync[name])

@@ -38,13 +38,19 @@ class AsyncSession:
 
     def __init__(self, bind: AsyncEngine | AsyncRegistry | Engine | Registry, **options: Any) -> None:
         sync: Any = getattr(bind, "sync", bind)
+        options.pop("pipeline", None)  # a result that is looked at later would be waited for in the event loop
         self._calls = Calls(sync, options, self)
         self._session = self._calls.session
 
     # -- transactions
 
     def begin(self, **modes: Any) -> AsyncTransaction:
-        """Begin a transaction, or a savepoint in one: `async with session.begin(): …`. No connection is taken for it."""
+        """
+        Begin a transaction, or a savepoint in one: `async with session.begin(): …`. No connection is taken for it.
+
+        `pipeline` changes nothing here.
+        """
+        modes.pop("pipeline", None)
         return AsyncTransaction(self._calls, self._calls.inline(lambda: self._session.begin(**modes)))
 
     def begin_nested(self) -> AsyncTransaction:

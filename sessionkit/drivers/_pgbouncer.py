@@ -84,7 +84,7 @@ class InTime(BehindPgBouncer):
     autocommit = begins_with_first = False
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds_each = self._seconds = seconds
 
     def begin(self, conn: Any, isolation_level: str | None, read_only: bool, write: bool) -> bool:
         """With SET LOCAL."""

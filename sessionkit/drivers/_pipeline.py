@@ -1,12 +1,18 @@
-"""psycopg's pipeline mode: whether there is one, and the way out of one that failed."""
+"""psycopg's pipeline mode: whether there is one, a transaction in it, and the way out of one that failed."""
 
 from __future__ import annotations
 
 from functools import cache
 
+from ._bulk import tuple_row
+from ._postgresql import PostgreSQL, begin_words, timeout_words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_OK = 0  # libpq's CONNECTION_OK
 
 
 @cache
@@ -30,3 +36,105 @@ def drain(pipeline: Any) -> None:
         except psycopg.Error:
             if pipeline.pgconn.status != psycopg.pq.ConnStatus.OK:
                 return
+
+
+class Pipeline:
+    """
+    Statements on a connection of psycopg that are sent without waiting for their answers, from BEGIN on.
+
+    The server answers when it is asked to (`collect`), or at the end (`leave`). After a statement that failed it skips all others.
+    Any call may raise its error; it is the first of those that were sent and have no answer.
+    """
+
+    def __init__(self, conn: Any) -> None:
+        import psycopg
+
+        self._conn = conn
+        self._pipe: Any = psycopg.Pipeline(conn)
+        conn._pipeline = self._pipe  # as `conn.pipeline()` does, which is a block
+        self._pipe.__enter__()
+
+    def send(self, sql: str, parameters: Any, prepare: bool | None = None) -> Any:
+        """Send a statement; return the cursor that its answer will come to."""
+        cursor = self._conn.cursor(row_factory=tuple_row())
+        cursor.execute(sql, parameters, prepare=prepare)
+        return cursor
+
+    def collect(self) -> None:
+        """Wait for the answers to all that was sent: one round trip."""
+        conn = self._conn
+        with conn.lock:
+            conn.wait(self._pipe._fetch_gen(flush=True))
+
+    def leave(self) -> None:
+        """Wait for what is outstanding: one round trip; and go back to sending one statement after the other."""
+        try:
+            self._pipe.__exit__(None, None, None)
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let go of the connection, which is to be closed, or has left."""
+        self._conn._pipeline = None
+
+    def has_answer(self, cursor: Any) -> bool:
+        """Tell whether the answer to a statement has come, and was no error."""
+        return cursor.pgresult is not None
+
+    def is_cut(self) -> bool:
+        """Tell, when the socket is readable though nothing was asked, whether the server hung up; errors come unasked."""
+        try:
+            for _ in range(2):  # a server that ends a session says why, and then hangs up
+                self._conn.pgconn.consume_input()
+        except Exception as exc:
+            if type(exc).__module__.partition(".")[0] != "psycopg":
+                raise
+        return int(self._conn.pgconn.status) != _OK
+
+
+class Pipelining(PostgreSQL):
+    """What psycopg does in libpq's pipeline mode."""
+
+    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
+        """
+        Send all rows in one pipeline, and read every answer inside it.
+
+        Left to itself, psycopg meets an error when it leaves its own pipeline, and logs the rest as ignored errors.
+        """
+        conn = cursor.connection
+        if not pipelines() or conn.pgconn.pipeline_status:
+            cursor.executemany(sql, rows)
+            return
+        failed: Exception | None = None
+        with conn.pipeline() as pipeline:
+            try:
+                cursor.executemany(sql, rows)
+                pipeline.sync()
+            except Exception as exc:
+                failed = exc
+                drain(pipeline)
+        if failed is not None:
+            try:
+                raise failed
+            finally:
+                del failed  # no frame keeps what is raised through it
+
+    def pipeline(
+        self, conn: Any, isolation_level: str | None, read_only: bool, seconds: float | None
+    ) -> Pipeline | None:
+        """libpq's pipeline mode."""
+        if not pipelines():
+            return None
+        found = Pipeline(conn)
+        found.send(begin_words(isolation_level, read_only), None, False)
+        if seconds is not None:
+            found.send(f"SET LOCAL {timeout_words(seconds)}", None, False)
+        return found
+
+    def answer(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:
+        """As `fetch`."""
+        with cursor:
+            return self._fetched(conn, cursor)
+
+    def _fetched(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:
+        raise NotImplementedError

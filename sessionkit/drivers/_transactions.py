@@ -104,6 +104,23 @@ class Transactions:
         finally:
             cursor.close()
 
+    # -- without waiting
+
+    seconds_each: float | None = None
+    """The limit of time that goes with each BEGIN, where a connection cannot have it for as long as it lives (behind a pooler)."""
+
+    def pipeline(self, conn: Any, isolation_level: str | None, read_only: bool, seconds: float | None) -> Any:
+        """
+        Begin a transaction whose statements are sent without waiting for their answers; None where there is no such thing.
+
+        What is returned does as `drivers._pipeline.Pipeline`; `seconds` limits each statement on the server.
+        """
+        return None
+
+    def answer(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:
+        """Return what a statement in a pipeline gave back, which has come, as `fetch` does."""
+        raise NotSupportedError(f"{self.name} has no pipelines")
+
     # -- in two phases
 
     def two_phase(self, xid: str) -> Any:

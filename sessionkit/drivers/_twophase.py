@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..errors import NotSupportedError
-
-if TYPE_CHECKING:
-    from .base import Driver
 
 _GONE_POSTGRESQL = "42704"  # undefined_object: no prepared transaction of that name
 _GONE_MYSQL = 1397  # XAER_NOTA
@@ -44,7 +41,7 @@ class PostgreSQLPrepares(TwoPhase):
         self._driver.clean(conn)
 
 
-def end_on_postgresql(driver: Driver, conn: Any, xid: str, commit: bool) -> bool:
+def end_on_postgresql(driver: Any, conn: Any, xid: str, commit: bool) -> bool:
     """End a prepared transaction, on an idle connection to its database; False when there is none of that name."""
     try:
         driver.run(conn, f"{'COMMIT' if commit else 'ROLLBACK'} PREPARED {_quoted(xid)}")
@@ -95,7 +92,7 @@ class XA(TwoPhase):
         return bool(self._driver.warned(conn, f"XA ROLLBACK {_halves(self._xid)}") and self._driver.has_kept(conn))
 
 
-def end_on_mysql(driver: Driver, conn: Any, xid: str, commit: bool) -> bool:
+def end_on_mysql(driver: Any, conn: Any, xid: str, commit: bool) -> bool:
     """
     End a prepared transaction, on its own connection or an idle one; False when there is none of that name.
 

@@ -13,8 +13,8 @@ from ._bulk import ByCopy, tuple_row
 from ._hosts import check, shares
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
-from ._pipeline import drain, pipelines
-from ._postgresql import PostgreSQL, begin_words, timeout_words
+from ._pipeline import Pipelining, pipelines
+from ._postgresql import begin_words, timeout_words
 from ._twophase import PostgreSQLPrepares, end_on_postgresql
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
 from .base import ACTIVE, BROKEN, CONNECTING, GRACE, IDLE, INERROR, Driver
@@ -32,7 +32,7 @@ _STATUS = (IDLE, BROKEN, ACTIVE, INERROR, BROKEN)
 _RUNNING = 1
 
 
-class Psycopg(ByCopy, PostgreSQL):
+class Psycopg(ByCopy, Pipelining):
     """psycopg 3. In autocommit mode a statement alone is one round trip; BEGIN is sent when a transaction is wanted."""
 
     name = "psycopg"
@@ -171,30 +171,6 @@ class Psycopg(ByCopy, PostgreSQL):
         """Run words without counting them towards automatic preparation."""
         with conn.cursor() as cursor:
             cursor.execute(words, prepare=False)
-
-    def executemany(self, cursor: Any, sql: str, rows: list[Any]) -> None:
-        """
-        Send all rows in one pipeline, and read every answer inside it.
-
-        Left to itself, psycopg meets an error when it leaves its own pipeline, and logs the rest as ignored errors.
-        """
-        conn = cursor.connection
-        if not pipelines() or conn.pgconn.pipeline_status:
-            cursor.executemany(sql, rows)
-            return
-        failed: Exception | None = None
-        with conn.pipeline() as pipeline:
-            try:
-                cursor.executemany(sql, rows)
-                pipeline.sync()
-            except Exception as exc:
-                failed = exc
-                drain(pipeline)
-        if failed is not None:
-            try:
-                raise failed
-            finally:
-                del failed  # no frame keeps what is raised through it
 
     def lastrowid(self, cursor: Any) -> int | None:
         """PostgreSQL has RETURNING instead."""

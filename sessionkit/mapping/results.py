@@ -181,6 +181,8 @@ class Result(Generic[T]):
         return self._made
 
     def __repr__(self) -> str:
+        if not getattr(self._fetched, "is_known", True):  # in a pipeline
+            return "<Result: not looked at yet>"
         if self._fetched[0] is None:
             return f"<Result: no rows, rowcount {self.rowcount}>"
         return f"<Result: {len(self)} rows of {', '.join(self.columns) or 'nothing'}>"

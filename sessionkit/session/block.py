@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OPEN, COMMITTED, ROLLED_BACK, LOST, UNKNOWN = "active", "committed", "rolled back", "lost", "unknown"
 
-NO_MODES: Modes = (None, False, None)
+NO_MODES: Modes = (None, False, None, False)
 
 
 class Transaction:
@@ -156,4 +156,5 @@ def filled(modes: Modes, defaults: Modes) -> Modes:
         modes[0] or defaults[0],
         defaults[1] if modes[1] is None else modes[1],
         defaults[2] if modes[2] is None else modes[2],
+        defaults[3] if modes[3] is None else modes[3],
     )

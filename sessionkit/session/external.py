@@ -36,6 +36,7 @@ class Given:
         self.distant = False
         self.statement_timeout: float | None = None
         self.is_given = True  # so its settings on the server are somebody else's
+        self.has_other_lender = True
         self.where: Any = None  # the giver knows
         self.listeners = Listeners()
         self.line = None  # who else writes is the giver's concern

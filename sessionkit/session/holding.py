@@ -39,7 +39,7 @@ class Hold:
         "written",
     )  # fmt: skip
 
-    def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None)) -> None:
+    def __init__(self, source: Source, holder: Holder, modes: Modes = (None, False, None, False)) -> None:
         self.source = source
         self.holder = holder
         self.modes = modes

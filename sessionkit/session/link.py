@@ -285,7 +285,7 @@ class Link(Ending):
         if conn is None:
             conn = self.conn()
         self.doubt = lease.in_transaction = True
-        level, read_only, limit = self.modes
+        level, read_only, limit, _ = self.modes
         if read_only or limit is not None:
             self.restoring = True
         level = level or self.source.isolation_level

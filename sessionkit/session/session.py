@@ -34,8 +34,8 @@ class Session(Bulk):
 
     `close_resets_only=False` makes `close()` final. `expire_on_commit=False` keeps the identity map over a
     commit. `autobegin=False` refuses statements outside `begin()`. `isolation_level`, `read_only` and `statement_timeout`
-    (seconds) hold for every transaction that does not say otherwise. `two_phase=True` commits on several databases as one: on all
-    of them or on none (see `Registry.recover`). `info` is a dict of the program's own.
+    (seconds) and `pipeline` (see `begin`) hold for every transaction that does not say otherwise. `two_phase=True` commits on
+    several databases as one: on all of them or on none (see `Registry.recover`). `info` is a dict of the program's own.
     """
 
     _links: dict[Any, Any] = {}  # for the finaliser of one that was never made
@@ -50,6 +50,7 @@ class Session(Bulk):
         isolation_level: str | None = None,
         read_only: bool = False,
         statement_timeout: float | None = None,
+        pipeline: bool = False,
         two_phase: bool = False,
         info: dict[Any, Any] | None = None,
     ) -> None:
@@ -64,8 +65,13 @@ class Session(Bulk):
         self._fixed = fixed
         self._autobegin = autobegin
         self._defaults = NO_MODES
-        if isolation_level is not None or read_only or statement_timeout is not None:
-            self._defaults = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout))
+        if isolation_level is not None or read_only or statement_timeout is not None or pipeline:
+            self._defaults = (
+                spelled(isolation_level),
+                read_only,
+                limit("statement_timeout", statement_timeout),
+                pipeline,
+            )
         self._close_resets_only = close_resets_only
         self._closed = False
         self._info = None if info is None else dict(info)
@@ -80,12 +86,15 @@ class Session(Bulk):
         isolation_level: str | None = None,
         read_only: bool | None = None,
         statement_timeout: float | None = None,
+        pipeline: bool | None = None,
     ) -> Transaction:
         """
         Begin a transaction: as a `with` block it commits on a normal end and rolls back on any exception.
 
         Nothing begun: it begins. Begun by itself by an earlier statement: the block takes that over and commits
         it. Inside another block or handle: a savepoint. No connection is taken before the first statement.
+        With `pipeline` (PostgreSQL; elsewhere it changes nothing) statements are sent without waiting for their answers. A result
+        is fetched when it is first looked at, and COMMIT travels with what is outstanding: errors come there.
 
         Raises:
             InvalidRequestError: an option for a savepoint, or after a statement has run.
@@ -95,7 +104,7 @@ class Session(Bulk):
             self._check_usable()
             stack = self._stack
             stack.check_open()
-            asked = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout))
+            asked = (spelled(isolation_level), read_only, limit("statement_timeout", statement_timeout), pipeline)
             return stack.open(asked, self._defaults)
 
     def begin_nested(self) -> Transaction:

@@ -331,8 +331,13 @@ class Statements:
 
     def _new_link(self, source: Source) -> Link:
         stack = self._stack
-        make: Any = stack.make_link or Link
-        link: Link = make(source, self._holder, stack.levels[0].modes)
+        modes = stack.levels[0].modes
+        if modes[3] and stack.make_link is None:
+            from .pipeline import PipelinedLink
+
+            link: Link = PipelinedLink(source, self._holder, modes, self._guard)
+        else:
+            link = (stack.make_link or Link)(source, self._holder, modes)
         stack.links[source] = link
         return link
 

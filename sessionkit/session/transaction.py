@@ -85,14 +85,14 @@ class Stack:
         Begin: the outermost level, or take over one that began by itself, or a savepoint. No connection is taken.
         `modes` are what was asked for, None where nothing was said; `defaults` fill in.
         """
-        asked = modes != (None, None, None)
+        asked = modes != (None, None, None, None)
         if not self.levels:
             return self.begin(filled(modes, defaults))
         root = self.levels[0]
         if not root.auto or len(self.levels) > 1:
             if asked:
                 raise InvalidRequestError(
-                    "isolation_level, read_only and statement_timeout belong to the outermost begin(), not to a savepoint"
+                    "isolation_level, read_only, statement_timeout and pipeline belong to the outermost begin(), not to a savepoint"
                 )
             return self.nest()
         if asked:

@@ -49,12 +49,13 @@ class Recovered(NamedTuple):
 class Participant:
     """A database as a source of connections for one transaction that is to be prepared: its driver is that transaction's."""
 
-    def __init__(self, engine: Any, driver: Any) -> None:
-        self.engine = engine
+    def __init__(self, source: Any, driver: Any) -> None:
+        self.source = source
+        self.engine = getattr(source, "engine", source)  # of an asynchronous session's
         self.driver = driver
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.engine, name)
+        return getattr(self.source, name)
 
 
 class TwoPhaseLink(Link):
@@ -206,12 +207,12 @@ class TwoPhaseStack(Stack):
             NotSupportedError: it is not the first, and its transactions cannot be prepared.
             ArgumentError: its name, or that of the first, is missing, the same or too long.
         """
-        if source.is_given or source.lender is not getattr(source, "pool", None):  # a sandbox ends by itself
+        if source.has_other_lender:  # a sandbox undoes everything, and a given connection is ended by its giver
             return Link(source, holder, modes)
         first = next(iter(self.links.values()), None)
         if first is None:
             self.token = urandom(16).hex()
-            make_table(source)
+            _make_table(source)
             self.decider = TwoPhaseLink(source, holder, modes, self.token, "")
             return self.decider
         xid = _xid(self.token, first.source.name, source.name)
@@ -227,7 +228,8 @@ class TwoPhaseStack(Stack):
         """Prepare all but the one that decides; it commits first, then the others."""
         links = super()._by_risk()
         begun = [link for link in links if link.begun]
-        if len(begun) < 2 or not all(isinstance(link, TwoPhaseLink) for link in begun):
+        is_read_only = self.levels[0].modes[1]
+        if is_read_only or len(begun) < 2 or not all(isinstance(link, TwoPhaseLink) for link in begun):
             return links
         decider = self.decider
         if decider is None or decider not in begun:
@@ -247,6 +249,14 @@ class TwoPhaseStack(Stack):
             return
         self._drop_because(exc, COMMITTED)
         exc.add_note("it is committed; what is still prepared elsewhere waits for recover()")
+
+
+def _make_table(source: Any) -> None:
+    """Make the table of rows that decide; who holds a place in the pool already gives it back for that."""
+    engine = getattr(source, "engine", source)
+    if not engine.has_marker and engine is not source:
+        source.release()
+    make_table(engine)
 
 
 # -- after a crash
