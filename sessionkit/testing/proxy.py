@@ -6,6 +6,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Proxy:
         self.on_sent: Callable[[bytes], bool | bytes] = lambda data: True
         self.on_answer: Callable[[bytes], bool | bytes] = lambda data: True
         self._pairs: set[Pair] = set()
+        self._on_the_way: deque[tuple[float, Callable[[], object]]] = deque()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self.closing = False
@@ -88,10 +90,19 @@ class Proxy:
             if self.frozen:
                 time.sleep(0.01)  # frozen: nothing to do
                 continue
-            for key, _ in self._selector.select(0.05):
+            for key, _ in self._selector.select(min(0.05, self._until_due())):
                 if self.frozen:  # since it began to wait: what has come stays where it is
                     break
                 key.data(key.fileobj)
+            while self._on_the_way and self._until_due() <= 0:
+                self._on_the_way.popleft()[1]()
+
+    def later(self, deliver: Callable[[], object]) -> None:
+        """Deliver something when it has been on the way for as long as the wire is; what is sent meanwhile does not wait for it."""
+        self._on_the_way.append((time.monotonic() + self.delay, deliver))
+
+    def _until_due(self) -> float:
+        return max(self._on_the_way[0][0] - time.monotonic(), 0.0) if self._on_the_way else 0.05
 
     def _accept(self, listener: Any) -> None:
         client, _ = listener.accept()
@@ -152,13 +163,18 @@ class Pair:
 
     def _pass(self, data: bytes, look: Callable[[bytes], bool | bytes], to: socket.socket) -> None:
         passed = data and look(data)
-        if not passed:
+        if isinstance(passed, bytes) and passed:
+            data = passed
+        if self._proxy.delay:  # that is what a distant server is
+            self._proxy.later(lambda: self._deliver(data if passed else b"", to))
+        else:
+            self._deliver(data if passed else b"", to)
+
+    def _deliver(self, data: bytes, to: socket.socket) -> None:
+        """Pass something on; nothing is the end."""
+        if not data:
             self.cut()
             return
-        if isinstance(passed, bytes):
-            data = passed
-        if self._proxy.delay:
-            time.sleep(self._proxy.delay)  # that is what a distant server is
         try:
             while self._proxy.trickle and to is self.client and data and not self._proxy.closing:
                 to.sendall(data[:1])

