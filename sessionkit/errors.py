@@ -188,7 +188,13 @@ class PartialCommitError(OperationalError):
 
 
 class PoolTimeoutError(OperationalError):
-    """No connection came free in time; the text names who holds them."""
+    """
+    No connection came free in time; the text names who holds them.
+
+    `outage` is True when that is because none could be made: the server does not answer.
+    """
+
+    outage = False
 
 
 class PoolDeadlockError(PoolTimeoutError):

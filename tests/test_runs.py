@@ -549,3 +549,38 @@ def _wait_until_readable(fileno: int) -> None:
     import select
 
     assert select.select([fileno], [], [], 5)[0]
+
+
+def test_a_node_that_has_left_its_cluster_says_so_to_commit(mariadb: Database) -> None:
+    """Galera's 1047 in the answer to COMMIT: nothing was committed there, and `run` goes on (a proxy says it instead of the server)."""
+    left = b"\x17\x00\x00\x01\xff\x17\x04#08S01WSREP not ready"
+    left = bytes([len(left) - 4]) + left[1:]
+    armed = [True]
+    with Proxy(mariadb.server.port) as proxy:
+        engine = mariadb.through(proxy)
+        engine.ping()
+
+        def on_sent(data: bytes) -> bool | bytes:
+            if is_commit(data) and armed:
+                armed.clear()
+                proxy.on_answer = answer
+                return data.replace(b"COMMIT", b"DO 1+1")  # of the same length
+            return True
+
+        def answer(data: bytes) -> bytes:
+            proxy.on_answer = lambda data: True
+            return left
+
+        proxy.on_sent = on_sent
+        assert engine.run(add, retry=quick()) == "done"
+    assert mariadb.names() == ["x"]
+    assert armed == []
+
+
+def test_a_driver_that_is_out_of_step_in_commit(postgres: Database) -> None:
+    """More answers than were asked for (PgBouncer, when it lost its server): nobody knows what became of COMMIT."""
+    import psycopg
+
+    error = postgres.main.driver.diagnose(psycopg.InternalError("received 2 results from command 'COMMIT'"))
+    assert error is not None
+    assert error.error is errors.DisconnectionError

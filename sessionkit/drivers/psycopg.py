@@ -333,6 +333,10 @@ class Psycopg(ByCopy, Pipelining):
             if kind is errors.DisconnectionError and "FATAL:" in text and "does not exist" in text:  # the database
                 kind = errors.OperationalError
             return Diagnosis(kind, text=attempts(text))
+        if (
+            "InternalError" in names
+        ):  # libpq and psycopg are out of step: a pooler that lost its server sends more than was asked
+            return Diagnosis(errors.DisconnectionError, text=text)
         if "cannot adapt" in text:
             return Diagnosis(errors.DataError, text=text)
         if "InterfaceError" in names and "closed" in text:

@@ -56,6 +56,11 @@ class Keeper:
         """Why the last attempt to connect failed, or None."""
         return None if self._last is None else f"{type(self._last).__name__}: {self._last}"
 
+    @property
+    def is_out(self) -> bool:
+        """Whether the server did not answer when it was last connected to."""
+        return self._failures > 0
+
     def pause(self, slot: Slot, now: float) -> float:
         """Return the seconds before a slot may be connected, 0.0 for at once: after failures attempts are spaced out."""
         if slot.conn is not None or not self._failures:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._typing import Holder
+    from ..errors import Error
 
 _graveyard: list[Any] = []
 """Connections inherited through fork: kept, never closed, because closing would talk on the parent's socket."""
@@ -227,6 +228,11 @@ class Pool(Exchange):
 
     def _why_not(self) -> str | None:
         return self._keeper.connect_error
+
+    def _timed_out(self, limit: float) -> Error:
+        error = super()._timed_out(limit)
+        error.outage = self._keeper.is_out  # type: ignore[attr-defined]  # a PoolTimeoutError
+        return error
 
     def _prepare(self, slot: Slot, limit: float) -> None:
         """Make a lent slot's connection fit to use, or raise why it cannot be."""

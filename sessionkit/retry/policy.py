@@ -31,12 +31,15 @@ def may_repeat(exc: BaseException, idempotent: bool = False) -> bool:
     Tell whether the transaction that `exc` ended can be run again without doing its work twice.
 
     A transaction found aborted or lost is judged by the error that did it. An unknown commit may only be
-    repeated by a function that is `idempotent`. A read-only answer counts after a failover: where writing was allowed.
+    repeated by a function that is `idempotent`. A read-only answer counts after a failover: where writing was allowed. Who waited
+    for a connection in vain waits again only where the server did not answer: else it would make a crowd larger.
     """
     if isinstance(exc, errors.CommitUnknownError):
         return idempotent
     if isinstance(exc, (errors.TransactionAbortedError, errors.TransactionLostError)):
         return exc.__cause__ is not None and may_repeat(exc.__cause__, False)
+    if isinstance(exc, errors.PoolTimeoutError):
+        return exc.outage
     if isinstance(exc, errors.ReadOnlyError):
         return exc.failover
     if isinstance(exc, errors.Error) and (exc.sqlstate in PREPARED_LOST or exc.code in PREPARED_LOST):

@@ -144,6 +144,9 @@ class Ending(Hold):
             lost = kind(text, orig=exc, sqlstate=error.sqlstate, code=error.code, statement="COMMIT")
             lost.__cause__ = exc
             return lost
+        if isinstance(error, errors.ReadOnlyError):  # a node that left its cluster says so to COMMIT too
+            error.failover = self._is_failover()
+            self.source.lender.suspect()
         self.doubt = False
         return error
 
