@@ -54,12 +54,13 @@ def move(session: Session, id: str, source: int, target: int, amount: int) -> No
 class Client:
     """Eight threads that move money and tell what they were told; the main one among them is interrupted by signals."""
 
-    def __init__(self, url: str, log: str, resolve: bool, seed: int) -> None:
+    def __init__(self, url: str, log: str, resolve: bool, seed: int, pipeline: bool) -> None:
         options: dict[str, Any] = {} if url.startswith("sqlite") else {"connect_timeout": 2}
         if url.startswith("postgresql"):
             options["on_connect"] = "set deadlock_timeout = '20ms'"  # a second is long where deadlocks are the rule
         self.engine = create_engine(url, pool_size=4, pool_timeout=5, statement_timeout=3, **options)
         self.resolve = resolve
+        self.pipeline = pipeline
         self.seed = seed
         self.stopping = threading.Event()
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -81,7 +82,7 @@ class Client:
         self.tell("begin", id)
         try:
             self.engine.run(
-                move, id, source, target, dice.randint(1, 9), retry=Retry(50, 60.0, cap=0.2), resolve=self.resolve,
+                move, id, source, target, dice.randint(1, 9), retry=Retry(50, 60.0, cap=0.2), resolve=self.resolve, pipeline=self.pipeline,
             )  # fmt: skip
         except CommitUnknownError:
             self.tell(UNKNOWN, id)
@@ -130,9 +131,11 @@ class Client:
 class World:
     """A database, the wire to it, the clients, and what is done to them."""
 
-    def __init__(self, kind: str, url: str, server: Any, folder: Path, resolve: bool, seed: int) -> None:
+    def __init__(
+        self, kind: str, url: str, server: Any, folder: Path, resolve: bool, seed: int, pipeline: bool
+    ) -> None:
         self.kind, self.url, self.server = kind, url, server
-        self.folder, self.resolve = folder, resolve
+        self.folder, self.resolve, self.pipeline = folder, resolve, pipeline
         self.dice = random.Random(seed)
         self.proxy = Proxy(server.port) if server is not None else None
         self.clients: list[subprocess.Popen[bytes]] = []
@@ -172,6 +175,7 @@ class World:
                     log,
                     str(int(self.resolve)),
                     str(self.started),
+                    str(int(self.pipeline)),
                 ],
                 cwd=Path(__file__).parents[2],
             )
@@ -313,6 +317,7 @@ def run(
     transfers: int = 0,
     resolve: bool = True,
     seed: int = 1,
+    pipeline: bool = False,
 ) -> World:
     """
     Let the bank work for so long, or until so many transfers are done, while everything fails; return what was seen.
@@ -320,7 +325,7 @@ def run(
     Raises:
         AssertionError: an anomaly was found.
     """
-    world = World(kind, url, server, folder, resolve, seed)
+    world = World(kind, url, server, folder, resolve, seed, pipeline)
     world.prepare()
     try:
         world.start_client()
@@ -344,4 +349,4 @@ def run(
 if __name__ == "__main__":
     logging.disable()
     sys.unraisablehook = lambda told: None  # an interrupt in a finaliser, which Python swallows
-    Client(sys.argv[1], sys.argv[2], sys.argv[3] == "1", int(sys.argv[4])).run()
+    Client(sys.argv[1], sys.argv[2], sys.argv[3] == "1", int(sys.argv[4]), sys.argv[5] == "1").run()

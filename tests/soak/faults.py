@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sessionkit import Engine, Session
 
 
-def cuts(kind: str, server: Any, count: int, seed: int = 1) -> dict[str, int]:
+def cuts(kind: str, server: Any, count: int, seed: int = 1, pipeline: bool = False) -> dict[str, int]:
     """
     Cut the wire around COMMIT so often, at random: before the server has it, after, or within; alternately ask what became of it.
 
@@ -39,7 +39,7 @@ def cuts(kind: str, server: Any, count: int, seed: int = 1) -> dict[str, int]:
                 _cut_next(proxy, where, dice.random() < 0.5)
                 counts[f"{where}, resolve={resolve}"] += 1
                 try:
-                    engine.run(_insert, number, retry=Retry(10, 60.0, base=0.0001), resolve=resolve)
+                    engine.run(_insert, number, retry=Retry(10, 60.0, base=0.0001), resolve=resolve, pipeline=pipeline)
                     done.add(number)
                 except CommitUnknownError:
                     assert resolve is None, number
