@@ -190,12 +190,31 @@ def test_a_statement_is_cancelled_through_it(engine: Engine) -> None:
     assert "canceling statement" in str(failed[0])
 
 
+def test_pipelines(bouncer: servers.Server, engine: Engine, postgres: Database) -> None:
+    """They go through it, with a limit of time too."""
+
+    def work() -> None:
+        for _ in range(20):
+            with engine.begin(pipeline=True) as session:
+                session.execute("insert into item (price) values (:price)", {"price": 1})
+                session.execute("insert into item (price) values (:price)", {"price": 2})
+
+    assert in_threads(8, work) == []
+    assert postgres.main.execute("select count(*) from item").scalar() == 320
+    with create_engine(f"{bouncer.url}?pooler=pgbouncer", statement_timeout=0.3) as limited:
+        with pytest.raises(QueryCancelledError), limited.begin(pipeline=True) as session:
+            session.execute("select pg_sleep(5)")
+        with limited.begin(pipeline=True) as session:
+            assert session.scalar("show statement_timeout") == "300ms"
+    assert engine.execute("show statement_timeout").scalar() == "0"
+
+
 def test_the_pooler_is_restarted(bouncer: servers.Server, engine: Engine, postgres: Database) -> None:
     """`run` goes on, and what it told is there once."""
 
     def work() -> None:
         for _ in range(20):
-            engine.run(put, resolve=True, timeout=60)
+            engine.run(put, resolve=True, attempts=1000, timeout=60)
 
     def put(session: Any) -> None:
         session.execute("insert into item (price) values (1)")
