@@ -359,13 +359,14 @@ def test_recover_waits_no_longer_than_it_is_told(make_shops: Callable[..., Shops
         assert registry.recover() == []
 
 
-def child(shops: Shops) -> None:
-    """Move 1 from the first to the second again and again, until killed."""
+def child(shops: Shops, told: int) -> None:
+    """Move 1 from the first to the second again and again, until killed; tell of each."""
     registry = shops.make()
     while True:
         try:
             with registry.begin(two_phase=True) as session:
                 shops.transfer(session, 1)
+            os.write(told, b".")
         except CommitUnknownError:
             os._exit(3)
 
@@ -377,15 +378,18 @@ def test_the_program_is_killed_at_any_moment(make_shops: Callable[..., Shops], k
     actions: dict[str, int] = {}
     dice = random.Random(int(os.environ.get("SESSIONKIT_SEED", "1")))
     for _ in range(max(2, KILLS // len(BOTH))):
+        hear, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                child(shops)
+                child(shops, tell)
             finally:
                 os._exit(1)
-        time.sleep(0.05 + dice.random() * 0.03)
+        os.read(hear, 1)
+        time.sleep(dice.random() * 0.03)
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        os.close(hear), os.close(tell)
         for found in shops.registry.recover():
             actions[found.action] = actions.get(found.action, 0) + 1
         assert sum(shops.amounts()) == 100

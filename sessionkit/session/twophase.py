@@ -7,6 +7,7 @@ the row is there or it is not, and `recover` ends what was left prepared accordi
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from os import urandom
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,7 @@ from .marker import INSERT, make_table, was_committed
 from .transaction import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .._typing import Holder, Modes
 
@@ -303,29 +304,29 @@ def _recovered(
     return Recovered(engine.name, xid, "committed" if decided[token] else "rolled back")
 
 
-def _prepared(engine: Any) -> list[str]:
+@contextmanager
+def _lent(engine: Any) -> Iterator[Any]:
+    """Lend an idle connection; one on which something fails is closed."""
     lease = engine.lender.checkout()
     try:
         with map_errors(engine.driver):
-            found: list[str] = engine.driver.prepared(lease.conn)
+            yield lease.conn
     except BaseException:
         engine.lender.discard(lease)
         raise
     engine.lender.checkin(lease)
+
+
+def _prepared(engine: Any) -> list[str]:
+    with _lent(engine) as conn:
+        found: list[str] = engine.driver.prepared(conn)
     return found
 
 
 def _end(engine: Any, xid: str, commit: bool) -> bool:
     """End a prepared transaction; False when there is none of that name, or when its client has not gone yet (MariaDB)."""
-    lease = engine.lender.checkout()
-    try:
-        with map_errors(engine.driver):
-            found = bool(engine.driver.end_prepared(lease.conn, xid, commit))
-    except BaseException:
-        engine.lender.discard(lease)
-        raise
-    engine.lender.checkin(lease)
-    return found
+    with _lent(engine) as conn:
+        return bool(engine.driver.end_prepared(conn, xid, commit))
 
 
 def _xid(token: str, first: str, name: str) -> str:

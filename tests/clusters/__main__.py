@@ -139,11 +139,7 @@ def galera(short: bool) -> dict[str, Any]:
                 cluster.wait()
 
             places = ",".join(f"127.0.0.1:{wire.port}" for wire in wires)
-            bank = Bank(
-                f"mysql://root@{places}/test?load_balance=random&causal_reads=true",
-                connect_timeout=6,
-                statement_timeout=20,
-            )
+            bank = Bank(f"mysql://root@{places}/test?load_balance=random&causal_reads=true", connect_timeout=6)
             counts = {"kill": 1, "stop": 1, "cut": 1} if short else {"kill": 10, "stop": 5, "cut": 3}
             acts: dict[str, Callable[[], None]] = {
                 "kill": lambda: gone(cluster.kill),
