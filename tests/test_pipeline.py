@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import threading
 import time
 from decimal import Decimal
@@ -442,3 +443,66 @@ def test_an_interrupt_at_every_few_bytecodes(postgres: Database) -> None:
         at += STRIDE
     assert at > 300
     assert kept > 0
+
+
+class TimeIsUpError(Exception):
+    """What a signal's handler raises."""
+
+
+def commits(engine: Engine) -> None:
+    """Wait in COMMIT of a pipeline."""
+    with engine.begin(pipeline=True) as session:
+        put(session, "a")
+        session.execute("select pg_sleep(20)")
+
+
+def looks(engine: Engine) -> None:
+    """Wait at a look."""
+    with engine.begin(pipeline=True) as session:
+        put(session, "a")
+        session.scalar("select pg_sleep(20)")
+
+
+def leaves(engine: Engine) -> None:
+    """Wait where the pipeline is left."""
+    with engine.begin(pipeline=True) as session:
+        put(session, "a")
+        session.execute("select pg_sleep(20)")
+        with session.begin_nested():
+            put(session, "b")
+
+
+def begins_distantly(engine: Engine) -> None:
+    """Wait in a first statement that BEGIN travels with."""
+    with engine.begin() as session:
+        session.execute("insert into item (name, price) select 'a', 1 where pg_sleep(:s) is not null", {"s": 20})
+
+
+def executes_many(engine: Engine) -> None:
+    """Wait in rows that psycopg sends in a pipeline of its own."""
+    with engine.begin() as session:
+        session.executemany("insert into item (price) select 1 where pg_sleep(?) is not null", [(10,), (10,)])
+
+
+@pytest.mark.parametrize("kind", [TimeIsUpError, KeyboardInterrupt])
+@pytest.mark.parametrize("work", [commits, looks, leaves, begins_distantly, executes_many])
+def test_a_signal_comes_out_as_itself(postgres: Database, work: Any, kind: type[BaseException]) -> None:
+    """Soon, and not as an error of psycopg's about the pipeline that it stands in; nothing is kept."""
+    engine = postgres.engine(pool_size=1, distant=work is begins_distantly)
+
+    def ring(*_: object) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, ring)
+    started = time.monotonic()
+    try:
+        with pytest.raises(kind) as caught:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            work(engine)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert type(caught.value) is kind
+    assert time.monotonic() - started < 5
+    assert engine.pool.stats()["used"] == 0
+    assert postgres.names() == []

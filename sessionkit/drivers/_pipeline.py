@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from ..errors import is_interruption
 from ._bulk import tuple_row
 from ._postgresql import PostgreSQL, begin_words, timeout_words
 
@@ -21,21 +22,6 @@ def pipelines() -> bool:
     import psycopg
 
     return psycopg.Pipeline.is_supported()
-
-
-def drain(pipeline: Any) -> None:
-    """Read what is left of a failed pipeline: each sync brings the next error, until none is left or the wire is cut."""
-    import psycopg
-
-    while True:
-        try:
-            pipeline.sync()
-            return
-        except psycopg.errors.PipelineAborted:
-            continue
-        except psycopg.Error:
-            if pipeline.pgconn.status != psycopg.pq.ConnStatus.OK:
-                return
 
 
 class Pipeline:
@@ -68,10 +54,40 @@ class Pipeline:
 
     def leave(self) -> None:
         """Wait for what is outstanding: one round trip; and go back to sending one statement after the other."""
+        import psycopg
+
+        conn, pipe = self._conn, self._pipe
         try:
-            self._pipe.__exit__(None, None, None)
-        finally:
+            with conn.lock:
+                conn.wait(pipe._exit_gen())
+        except psycopg.Error as exc:
+            pipe._exit(exc)
+            raise
+        else:
+            pipe._exit(None)
+        finally:  # what interrupts it comes out as itself: psycopg's own block would say that it cannot leave
             self.drop()
+
+    def sync(self) -> None:
+        """Wait for what is outstanding, and let the server go on after an error."""
+        self._pipe.sync()
+
+    def after(self, exc: BaseException, driver: Any) -> None:
+        """Leave after an error: each sync brings the next one, until none is left. After an interruption let go at once."""
+        import psycopg
+
+        if not isinstance(exc, Exception) or is_interruption(exc, driver):
+            self.drop()
+            return
+        while self._pipe.pgconn.status == _OK:
+            try:
+                self.sync()
+                break
+            except psycopg.Error:  # of the next statement, or that it was skipped
+                continue
+        if self._pipe.pgconn.status == _OK:
+            self.leave()
+        self.drop()
 
     def drop(self) -> None:
         """Let go of the connection, which is to be closed, or has left."""
@@ -105,19 +121,14 @@ class Pipelining(PostgreSQL):
         if not pipelines() or conn.pgconn.pipeline_status:
             cursor.executemany(sql, rows)
             return
-        failed: Exception | None = None
-        with conn.pipeline() as pipeline:
-            try:
-                cursor.executemany(sql, rows)
-                pipeline.sync()
-            except Exception as exc:
-                failed = exc
-                drain(pipeline)
-        if failed is not None:
-            try:
-                raise failed
-            finally:
-                del failed  # no frame keeps what is raised through it
+        pipe = Pipeline(conn)
+        try:
+            cursor.executemany(sql, rows)
+            pipe.sync()
+        except BaseException as exc:
+            pipe.after(exc, self)
+            raise
+        pipe.leave()
 
     def pipeline(
         self, conn: Any, isolation_level: str | None, read_only: bool, seconds: float | None

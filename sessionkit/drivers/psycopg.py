@@ -13,7 +13,7 @@ from ._bulk import ByCopy, tuple_row
 from ._hosts import check, shares
 from ._limits import Waiting, cancel
 from ._names import POSTGRESQL_NAMES, POSTGRESQL_OF_TYPES
-from ._pipeline import Pipelining, pipelines
+from ._pipeline import Pipeline, Pipelining, pipelines
 from ._postgresql import begin_words, timeout_words
 from ._twophase import PostgreSQLPrepares, end_on_postgresql
 from ._values import POSTGRESQL, POSTGRESQL_TYPES
@@ -206,11 +206,15 @@ class Psycopg(ByCopy, Pipelining):
         if not (distant and pipelines()):
             conn.autocommit = False
             return self.fetch(conn, sql, parameters)
-        with conn.cursor() as begin, conn.cursor(row_factory=tuple_row()) as cursor:
-            with conn.pipeline():  # leaving it waits for the answers
-                begin.execute("BEGIN", prepare=False)
-                cursor.execute(sql, parameters)
-            return self._fetched(conn, cursor)
+        pipe = Pipeline(conn)
+        try:
+            pipe.send("BEGIN", None, False)
+            cursor = pipe.send(sql, parameters)
+        except BaseException as exc:
+            pipe.after(exc, self)
+            raise
+        pipe.leave()
+        return self.answer(conn, cursor)
 
     def commit(self, conn: Any) -> None:
         """Commit, and go back to autocommit."""
