@@ -53,7 +53,7 @@ class StartEvent(NamedTuple):
 
 class TransactionEvent(NamedTuple):
     """
-    A transaction's word was spoken, in `seconds`: begin, commit, rollback, savepoint, release or rollback to.
+    A transaction's word was spoken, in `seconds`: begin, commit, rollback, savepoint, release, rollback to or prepare.
 
     Or it ended without one: `commit failed` (with `error` and `code`), `lost` (with its connection), `ended` (nothing had been
     sent, or the server had ended it).

@@ -24,6 +24,7 @@ from sessionkit import (
     Session,
     UniqueViolation,
     errors,
+    trace,
 )
 from sessionkit.aio import AsyncRegistry
 from sessionkit.testing import sandbox
@@ -460,3 +461,14 @@ def test_what_only_reads_is_not_prepared(make_shops: Callable[..., Shops]) -> No
     with shops.session() as session, session.begin(read_only=True):
         assert session.scalar("select amount from first_account", bind="first") == 50
         assert session.scalar("select amount from second_account", bind="second") == 50
+
+
+def test_what_listens_and_shows(make_shops: Callable[..., Shops]) -> None:
+    """The trace has PREPARE, in text and page, and says what it means."""
+    shops = make_shops("postgres", "mariadb")
+    with trace.record(shops.registry) as recording, shops.session() as session, session.begin():
+        shops.transfer(session)
+    kinds = [moment.kind for moment in recording.events if moment.kind not in ("statement", "pool")]
+    assert kinds == ["begin", "begin", "prepare", "commit", "commit"]
+    assert "PREPARE" in recording.text()
+    assert "is prepared: the database keeps" in recording.html()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MARKS = {
     "begin": "┌", "commit": "✔", "rollback": "✘", "commit failed": "✘", "lost": "✘", "ended": "└", "savepoint": "◇", "release": "◆",
-    "rollback to": "↶", "waits": "‖", "pool": "‖", "turn": "‖", "retry": "↻", "note": "·", "statement": "│",
+    "rollback to": "↶", "waits": "‖", "pool": "‖", "turn": "‖", "prepare": "◈", "retry": "↻", "note": "·", "statement": "│",
 }  # fmt: skip
 """One sign for each kind."""
 _SLOW = 0.05
@@ -119,6 +119,12 @@ class Words:
 
     def _rollback_to(self, moment: Moment, who: str) -> str:
         return f"What {who} did since the savepoint is undone; the transaction goes on with what came before it."
+
+    def _prepare(self, moment: Moment, who: str) -> str:
+        return (
+            f"Transaction {moment.transaction} is prepared: the database keeps what {who} changed, whatever happens, until the "
+            "first database of this transaction has committed, and then commits too."
+        )
 
     def _waits(self, moment: Moment, who: str) -> str:
         other = self._name(moment.about)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sessionkit.testing import servers
 from sessionkit.testing.proxy import Proxy
 
+from . import features
 from .bank import PATIENCE, Bank
 from .galera import Galera
 from .patroni import Patroni
@@ -119,6 +120,7 @@ def patroni(short: bool) -> dict[str, Any]:
             bank = Bank(url, connect_timeout=2, statement_timeout=20, on_connect="set deadlock_timeout = '20ms'")
             counts = {"kill": 1, "switchover": 1, "cut": 1} if short else {"kill": 10, "switchover": 5, "cut": 3}
             acts = {"kill": kill, "switchover": switch, "cut": cut_leader}
+            features.standby(cluster)
             return Case("Patroni", bank, spread(counts, acts), 400 if short else 50_000).run()
     finally:
         cluster.stop()
@@ -146,7 +148,15 @@ def galera(short: bool) -> dict[str, Any]:
                 "stop": lambda: gone(lambda number: cluster.nodes[number].stop()),
                 "cut": lambda: cut(wires[0]),
             }
-            return Case("Galera", bank, spread(counts, acts), 400 if short else 50_000).run()
+            print(
+                "stale reads, causal_reads:",
+                features.causal_reads(cluster),
+                "COMMITs refused:",
+                features.refused_commits(cluster),
+            )
+            found = Case("Galera", bank, spread(counts, acts), 400 if short else 50_000).run()
+            print("without quorum:", features.without_quorum(cluster))
+            return found
     finally:
         cluster.stop()
 
