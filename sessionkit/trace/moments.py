@@ -34,8 +34,8 @@ class Moment(NamedTuple):
     Something that happened. `at` is when it began, in seconds since the recording did; `seconds` how long it took.
 
     `kind` is statement, begin, commit, rollback, savepoint, release, rollback to, prepare, commit failed, lost, ended, waits (for
-    another session's lock), pool (waited for a connection), turn (waited for the turn to write), retry or note. `lane` is the session's,
-    `transaction` a number counted from 1 (None: it was a transaction of its own). `about` is the lane that it waits for.
+    another session's lock), pool (waited for a connection), turn (waited for the turn to write), retry or note. `lane` is the
+    session's, `transaction` a number counted from 1 (None: it was a transaction of its own). `about` is the lane that it waits for.
     """
 
     number: int
