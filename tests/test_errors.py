@@ -328,8 +328,12 @@ def test_more_parameters_than_postgres_takes(postgres: Database) -> None:
 @pytest.mark.parametrize("through", ["execute", "executemany", "cursor", "text"])
 def test_a_statement_beyond_max_allowed_packet(mariadb: Database, through: str) -> None:
     """A server that is sent one hangs up; so it is not sent: DataError, the transaction stands, `run` tries once."""
+    usual = mariadb.main.execute("select @@global.max_allowed_packet").scalar()
+    limit = 1024 * 1024  # of new connections
+    mariadb.main.execute(f"set global max_allowed_packet = {limit}")
     engine = mariadb.engine(pool_size=1)
-    limit = engine.execute("select @@max_allowed_packet").scalar()
+    assert engine.execute("select @@max_allowed_packet").scalar() == limit
+    mariadb.main.execute(f"set global max_allowed_packet = {usual}")
     large = "x" * limit
     calls: list[int] = []
 

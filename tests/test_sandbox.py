@@ -328,14 +328,15 @@ def test_pay(sandbox, statements, amount):
 """
 
 
-def pytest_in(folder: Path, *arguments: str) -> str:
-    """Run pytest on the project of thirty lines in a folder, and return what it printed."""
+def pytest_in(folder: Path, *arguments: str, alone: bool = True) -> str:
+    """Run pytest on the project of thirty lines in a folder, `alone` without others' plugins, and return what it printed."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_account.py").write_text(TESTS)
-    plugin = ["-p", "sessionkit.testing.plugin"] if not _has_entry_point() else []
+    plugin = ["-p", "sessionkit.testing.plugin"] if alone or not _has_entry_point() else []
+    plugin += ["-p", "xdist"] if alone else []
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugin, *arguments], cwd=folder, capture_output=True, text=True, timeout=110, check=False,
-        env={**{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}, "PYTHONPATH": str(ROOT)},
+        env={**{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}, "PYTHONPATH": str(ROOT), **({"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} if alone else {})},
     )  # fmt: skip
     return done.stdout + done.stderr
 
@@ -350,7 +351,7 @@ def test_a_project_of_thirty_lines(
     tmp_path: Path, postgres: Database, mariadb: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a file without a word, on servers by one option, also in workers of pytest-xdist."""
-    assert "3 passed" in pytest_in(tmp_path)
+    assert "3 passed" in pytest_in(tmp_path, alone=False)
     assert "3 passed" in pytest_in(tmp_path, "-n", "2")
     for db in (postgres, mariadb):
         db.main.execute("drop table if exists account")
