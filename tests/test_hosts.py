@@ -11,6 +11,7 @@ import pytest
 
 from sessionkit import ArgumentError, DisconnectionError, cli, create_engine, trace
 from sessionkit.testing import servers
+from sessionkit.testing.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,15 @@ def test_a_host_that_is_frozen(mariadb: Database, other: Any) -> None:
         assert 0.5 < time.monotonic() - started < 4
     finally:
         other.thaw()
+
+
+def test_a_host_that_fails_when_it_is_asked(mariadb: Database, other: Any) -> None:
+    """It answers and then hangs up, as it is asked what it is: that is a reason to ask the next one."""
+    with Proxy(other.port) as proxy:
+        proxy.on_sent = lambda data: b"@@global.read_only" not in data
+        assert port_of(url_of(proxy.port, mariadb.server.port)) == mariadb.server.port
+        with pytest.raises(DisconnectionError, match=f"127.0.0.1:{proxy.port}: "):
+            port_of(url_of(proxy.port, servers.free_port()), pool_timeout=0.5)
 
 
 def test_a_server_that_stops(mariadb: Database, other: Any) -> None:

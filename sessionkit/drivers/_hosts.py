@@ -75,22 +75,20 @@ def first_that_is_wanted(
     reasons: list[str] = []
     last: Exception | None = None
     for host, number in tried:
+        conn = None
         try:
             conn = connect(plain.without("connect_timeout").at(host, number), given)
-        except Exception as exc:
-            if not is_failure(exc):
-                raise
-            last = exc
-            reasons.append(f"{host}:{number}: {_short(exc)}")
-            continue
-        try:
             reason = why_not(conn, target_of(url))
-        except BaseException:
+        except BaseException as exc:
+            if conn is not None:
+                close(conn)
+            if not isinstance(exc, Exception) or not is_failure(exc):
+                raise
+            last, reason = exc, _short(exc)
+        else:
+            if reason is None:
+                return conn, (host, number)
             close(conn)
-            raise
-        if reason is None:
-            return conn, (host, number)
-        close(conn)
         reasons.append(f"{host}:{number}: {reason}")
     try:
         raise Unreachable(f"no host is what is wanted ({target_of(url)}): {'; '.join(reasons)}") from last

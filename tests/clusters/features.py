@@ -90,7 +90,8 @@ def without_quorum(cluster: Galera) -> str:
             try:
                 engine.execute("update seen set n = n + 1 where id = 1")
             except DisconnectionError as exc:
-                if f"127.0.0.1:{port}: it is not synced with its cluster" in str(exc):
+                words = ("it is not synced with its cluster", "WSREP has not yet prepared node")
+                if any(f"127.0.0.1:{port}: {said}" in str(exc) for said in words):
                     return str(exc)
             except Exception as exc:
                 if engine.driver.diagnose(exc.__cause__ or exc) is None:
