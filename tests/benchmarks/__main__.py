@@ -189,7 +189,7 @@ def under_load(found: dict[str, Any]) -> None:
 
 
 def traced(found: dict[str, Any]) -> None:
-    """Recording, on a file in memory and on PostgreSQL."""
+    """Recording, on a file in memory and on a disk, and on PostgreSQL."""
     import resource
 
     show(found, "recording", tracing.an_event())
@@ -203,6 +203,8 @@ def traced(found: dict[str, Any]) -> None:
             million = tracing.a_million(engine)
             million["MB more"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
             show(found, "a million events", million, unit="")
+    with tempfile.TemporaryDirectory() as folder, create_engine(f"sqlite:///{folder}/disk.db") as engine:
+        show(found, "a bank of four threads, SQLite on a disk, per transfer", bank_of(engine))
     server: Any = servers.start_postgres(servers.make_folder())
     with create_engine(server.url) as engine:
         engine.execute("create table item (id serial primary key, price double precision)")
