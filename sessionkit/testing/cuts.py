@@ -111,3 +111,25 @@ class Cuts:
             with engine.begin() as session:
                 self.put(session, 2)
             self.came_to("round trips of a unit of work", str(proxy.trips - before))
+
+    def test_a_pipeline(self) -> None:
+        """Two writes with `pipeline=True` are there, an error in one keeps nothing; how often that waits for the server."""
+        with self.engine.begin(pipeline=True) as session:
+            self.put(session, 1, "first")
+            self.put(session, 2, "second")
+        caught: BaseException | None = None
+        try:
+            with self.engine.begin(pipeline=True) as session:
+                self.put(session, 3, "third")
+                self.put(session, 1, "again")
+        except errors.IntegrityError as exc:
+            caught = exc
+        assert caught is not None
+        assert self.notes() == ["first", "second"]
+        for engine, proxy in self._cut(lambda proxy: None):
+            engine.ping()
+            before = proxy.trips
+            with engine.begin(pipeline=True) as session:
+                self.put(session, 4)
+                self.put(session, 5)
+            self.came_to("round trips of two writes with `pipeline=True`", str(proxy.trips - before))

@@ -272,6 +272,32 @@ class Traps(Cuts):
             "a cancel from another thread", "when the statement ends" if caught is None else type(caught).__name__
         )
 
+    def test_two_phases(self) -> None:
+        """What is prepared outlives its connection, is listed, and ends as it is told; or such a database can only be the first."""
+        driver, engine = self.engine.driver, self.engine
+        if driver.two_phase("") is None:
+            self.came_to("`two_phase=True`", "can only be the first database")
+            return
+        for number, commit in ((1, True), (2, False)):
+            xid = f"contract:{id(self)}:{number}"
+            prepared = driver.two_phase(xid)
+            conn = driver.connect(engine.url, engine.connect_options)
+            prepared.begin(conn, None, False, True)
+            driver.run(conn, f"INSERT INTO contract (id, note) VALUES ({number}, 'x')")
+            prepared.prepare(conn)
+            driver.close(conn)
+            assert len(self.notes()) == number - 1
+            lease = engine.pool.checkout()
+            until = time.monotonic() + 10
+            while not driver.end_prepared(lease.conn, xid, commit):  # its client is going just now
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            assert xid not in driver.prepared(lease.conn)
+            assert not driver.end_prepared(lease.conn, xid, commit)
+            engine.pool.checkin(lease)
+            assert self.notes() == ["x"]
+        self.came_to("`two_phase=True`", "prepared; ends from any connection")
+
     # -- what goes in, and what stays
 
     def test_a_second_statement_in_a_text(self) -> None:
