@@ -23,6 +23,7 @@ from sessionkit import (
     Rollback,
     Session,
     UniqueViolation,
+    create_engine,
     errors,
     trace,
 )
@@ -160,6 +161,7 @@ def test_what_is_refused_at_the_end(make_shops: Callable[..., Shops], where: str
     with session.begin():
         shops.transfer(session)
     assert shops.amounts() == [40, 60]
+    engine.execute("drop table late")
 
 
 def test_an_error_and_a_deadlock_in_an_xa_transaction(make_shops: Callable[..., Shops]) -> None:
@@ -472,3 +474,121 @@ def test_what_listens_and_shows(make_shops: Callable[..., Shops]) -> None:
     assert kinds == ["begin", "begin", "prepare", "commit", "commit"]
     assert "PREPARE" in recording.text()
     assert "is prepared: the database keeps" in recording.html()
+
+
+def through(shops: Shops, name: str, proxy: Proxy) -> Registry:
+    """Return a registry of the two databases, one of them through a proxy."""
+    database = shops.databases[0 if name == "first" else -1]
+    registry = Registry()
+    for known, url in shops.urls.items():
+        over = url.replace(f":{database.server.port}/", f":{proxy.port}/") if known == name else url
+        registry.add(known, over, pool_timeout=0.5, connect_timeout=1, statement_timeout=5)
+    return registry
+
+
+def test_nobody_can_find_out_what_became_of_it(make_shops: Callable[..., Shops]) -> None:
+    """The first database is gone after COMMIT was sent: unknown, and what is prepared waits for recover(), which finds it out."""
+    shops = make_shops("mariadb", "postgres")
+    with Proxy(shops.databases[0].server.port) as proxy, through(shops, "first", proxy) as registry:
+        session = registry.session(two_phase=True)
+        shops.transfer(session)
+        cursor = session.cursor(bind="second")  # left open: it ends with its transaction
+        cursor.execute("select amount from second_account")
+        sent: list[bool] = []
+
+        def look(data: bytes) -> bool:
+            if is_commit(data):
+                sent.append(True)
+                proxy.refusing = True
+            return True
+
+        proxy.on_sent, proxy.on_answer = look, lambda data: not sent
+        with pytest.raises(CommitUnknownError) as caught:
+            session.commit()
+        assert "what is prepared on second waits for recover()" in caught.value.__notes__[0]
+        assert len(shops.prepared()) == 1
+        with Registry({"second": shops.urls["second"]}) as other:
+            (left,) = other.recover()
+        assert (left.action, left.reason) == ("left", "its fate is written on first, which this registry does not have")
+        with pytest.raises(Error):
+            registry.execute("select 1")
+        (left,) = [found for found in registry.recover(timeout=0.5) if found.database == "second"]
+        assert left.action == "left"
+        proxy.refusing = False
+        proxy.on_answer = lambda data: True
+        assert [found.action for found in shops.registry.recover()] == ["committed"]
+        session.close()
+    assert shops.amounts() == [40, 60]
+
+
+@pytest.mark.parametrize("kinds", [("mariadb", "postgres"), ("postgres", "mariadb")], ids="-".join)
+def test_a_participant_cannot_be_told(
+    make_shops: Callable[..., Shops], kinds: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its server is out of reach when the first has committed: committed all the same; the log says what is left, for recover()."""
+    shops = make_shops(*kinds)
+    with Proxy(shops.databases[1].server.port) as proxy, through(shops, "second", proxy) as registry:
+        session = registry.session(two_phase=True)
+        shops.transfer(session)
+
+        def hear(event: Any) -> None:
+            if getattr(event, "action", "") == "commit":
+                proxy.refusing = True
+                proxy.cut()
+
+        stop = registry["first"].listen(hear)
+        session.commit()
+        stop()
+        assert (
+            "committed as a whole is still prepared on second, and holds its locks there until recover()" in caplog.text
+        )
+        assert len(shops.prepared()) == 1
+        proxy.refusing = False
+        assert [found.action for found in registry.recover()] == ["committed"]
+    assert shops.amounts() == [40, 60]
+
+
+def test_what_others_have_prepared(make_shops: Callable[..., Shops]) -> None:
+    """It is left alone; so is what another program calls otherwise."""
+    shops = make_shops("postgres", "postgres")
+    engine = shops.registry["first"]
+    lease = engine.pool.checkout()
+    try:
+        for xid in ("somebody's own", f"sessionkit:{'0' * 32}:elsewhere:third"):
+            engine.driver.run(lease.conn, "BEGIN")
+            engine.driver.two_phase(xid).prepare(lease.conn)
+        assert shops.registry.recover() == []
+        for xid in engine.driver.prepared(lease.conn):
+            assert engine.driver.end_prepared(lease.conn, xid, False)
+    finally:
+        engine.pool.checkin(lease)
+
+
+def test_names_that_do_not_tell_databases_apart(make_shops: Callable[..., Shops]) -> None:
+    """Each has one, its own."""
+    shops = make_shops("postgres", "mariadb")
+    with Registry() as registry:
+        for name in ("a", "b"):
+            registry.add(name, create_engine(shops.urls["first" if name == "a" else "second"], name="same"))
+        with registry.session(two_phase=True) as session:
+            session.execute("select 1", bind="a")
+            with pytest.raises(ArgumentError, match="have names, each its own; these are 'same' and 'same'"):
+                session.execute("select 1", bind="b")
+
+
+@pytest.mark.parametrize(
+    ("version", "keeps"),
+    [
+        ("10.4.12-MariaDB", False), ("5.5.5-10.4.12-MariaDB-log", False), ("5.5.5-10.11.19-MariaDB", True),
+        ("11.8.2-MariaDB-ubu2404", True), ("5.7.6", False), ("5.7.44", True), ("8.4.0", True),
+    ],
+)  # fmt: skip
+def test_a_server_that_forgets_what_was_prepared(version: str, keeps: bool) -> None:
+    """Refused before the transaction begins, by what it tells of itself."""
+    from sessionkit.drivers._twophase import _check_version
+
+    if keeps:
+        _check_version(version)
+    else:
+        with pytest.raises(NotSupportedError, match=r"MariaDB 10.5 or MySQL 5.7.7: this server \(.*\) forgets"):
+            _check_version(version)

@@ -38,7 +38,7 @@ class Recovered(NamedTuple):
     """
     What `recover` did with a transaction that was left prepared on `database`: `action` is committed, rolled back or left.
 
-    `reason` says why it was left.
+    `reason` says why it was left. Where a database cannot be asked at all, `xid` is empty.
     """
 
     database: str
@@ -272,7 +272,12 @@ def recover(engines: Mapping[str, Any], timeout: float) -> list[Recovered]:
     quiet = monotonic()
     while able and monotonic() < quiet + _SETTLING:
         for name, engine in able:
-            for xid in _prepared(engine):
+            try:
+                listed = _prepared(engine)
+            except errors.Error as exc:  # the others can be ended all the same
+                found[name, ""] = Recovered(name, "", "left", str(exc))
+                continue
+            for xid in listed:
                 token, first, participant = _parts(xid)
                 if participant == name and (name, xid) not in found:
                     found[name, xid] = _recovered(engines, xid, token, first, engine, decided, until)
