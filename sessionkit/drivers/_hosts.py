@@ -87,6 +87,7 @@ def first_that_is_wanted(
             last, reason = exc, _short(exc)
         else:
             if reason is None:
+                last = None  # no frame keeps what was raised through it
                 return conn, (host, number)
             close(conn)
         reasons.append(f"{host}:{number}: {reason}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..url import URL
 
-_SEEN_THROUGH = frozenset(["DO", "CALL"])  # they may leave something, and mostly do not: they run
+_OPAQUE = frozenset(["DO", "CALL"])  # they may leave something, and mostly do not: they run
 _INSTEAD = {
     "SET": "use SET LOCAL, which ends with the transaction",
     "RESET": "use SET LOCAL, which ends with the transaction",
@@ -56,7 +56,7 @@ class BehindPgBouncer(Psycopg):
         """
         words = [token for token in tokens if token[0].isalpha()]
         first = words[0] if words else ""
-        if first in _SEEN_THROUGH or not leaves_on_postgresql(tokens, sql) or words[-3:] == ["ON", "COMMIT", "DROP"]:
+        if first in _OPAQUE or not leaves_on_postgresql(tokens, sql) or words[-3:] == ["ON", "COMMIT", "DROP"]:
             return 0
         text = sql.upper()
         found = _ADVISORY if "ADVISORY" in text else _CONFIG if "SET_CONFIG" in text else _INSTEAD.get(first, _DIRECT)

@@ -137,9 +137,13 @@ class Pipelining(PostgreSQL):
         if not pipelines():
             return None
         found = Pipeline(conn)
-        found.send(begin_words(isolation_level, read_only), None, False)
-        if seconds is not None:
-            found.send(f"SET LOCAL {timeout_words(seconds)}", None, False)
+        try:
+            found.send(begin_words(isolation_level, read_only), None, False)
+            if seconds is not None:
+                found.send(f"SET LOCAL {timeout_words(seconds)}", None, False)
+        except BaseException:
+            found.drop()
+            raise
         return found
 
     def answer(self, conn: Any, cursor: Any) -> tuple[Any, Any, int, int | None]:

@@ -98,7 +98,7 @@ def end_on_mysql(driver: Any, conn: Any, xid: str, commit: bool) -> bool:
 
     A connection whose autocommit is off counts as inside another transaction, even when it is idle: then it is on meanwhile.
     """
-    words = f"XA {'COMMIT' if commit else 'ROLLBACK'} {_halves(xid)}"
+    words, found = f"XA {'COMMIT' if commit else 'ROLLBACK'} {_halves(xid)}", True
     try:
         try:
             driver.run(conn, words)
@@ -110,11 +110,10 @@ def end_on_mysql(driver: Any, conn: Any, xid: str, commit: bool) -> bool:
     except Exception as exc:
         if not exc.args or exc.args[0] != _GONE_MYSQL:
             raise
-        return False
-    finally:
-        if conn.get_autocommit():
-            conn.autocommit(False)
-    return True
+        found = False
+    if conn.get_autocommit():
+        conn.autocommit(False)
+    return found
 
 
 def _quoted(xid: str) -> str:

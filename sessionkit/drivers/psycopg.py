@@ -337,9 +337,7 @@ class Psycopg(ByCopy, Pipelining):
             if kind is errors.DisconnectionError and "FATAL:" in text and "does not exist" in text:  # the database
                 kind = errors.OperationalError
             return Diagnosis(kind, text=attempts(text))
-        if (
-            "InternalError" in names
-        ):  # libpq and psycopg are out of step: a pooler that lost its server sends more than was asked
+        if "InternalError" in names:  # out of step: a pooler that lost its server answers more than was asked
             return Diagnosis(errors.DisconnectionError, text=text)
         if "cannot adapt" in text:
             return Diagnosis(errors.DataError, text=text)
