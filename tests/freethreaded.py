@@ -28,6 +28,8 @@ NEEDS = [
     "pg8000>=1.31",
     "gunicorn>=22",
     "numpy>=2.1",
+    "anyio>=4.6",
+    "trio>=0.26",
 ]
 """psycopg as pure Python, and a hypothesis that needs no compiler for Rust."""
 NOT_THERE = (
@@ -35,6 +37,10 @@ NOT_THERE = (
     "tests/test_libraries.py",
     "tests/test_gevent.py",
     "tests/test_readme.py",
+    "tests/test_web.py",
+    "tests/test_shops.py",
+    "tests/test_otel.py",
+    "tests/test_scale.py",
     "tests/typing",
 )
 """What needs libraries that have no wheels for it, or is about the project and not about threads."""
