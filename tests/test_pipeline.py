@@ -157,6 +157,27 @@ def test_what_ends_the_pipeline(postgres: Database) -> None:
     assert len(postgres.names()) == 8
 
 
+def test_much_data_in_a_pipeline(db: Database) -> None:
+    """Copies, objects by the dozen and upserts are part of the transaction, in the order in which they stand there."""
+    engine = db.engine(pool_size=1)
+    with engine.begin(pipeline=True) as session:
+        put(session, "a")
+        assert session.copy_in("item", [("b", 2.0), ("c", 3.0)], ("name", "price")) == 2
+        put(session, "d")
+        items = [Item("e", 5.0), Item("f", 6.0)]
+        session.insert_all(items)
+        assert all(item.id for item in items)
+        session.upsert(Item("a", 9.0), on="name")
+    assert db.main.execute("select name, price from item order by name").all() == [
+        ("a", 9.0), ("b", 2.0), ("c", 3.0), ("d", 1.0), ("e", 5.0), ("f", 6.0),
+    ]  # fmt: skip
+    with pytest.raises(UniqueViolation), engine.begin(pipeline=True) as session:
+        put(session, "g")
+        put(session, "a")
+        session.copy_in("item", [("h", 2.0)], ("name", "price"))
+    assert len(db.names()) == 6
+
+
 def test_the_first_error_is_the_cause(postgres: Database) -> None:
     """It comes at the end or at a look, with the statement that failed; the server skips the rest, and nothing is kept."""
     engine = postgres.engine(pool_size=1)
