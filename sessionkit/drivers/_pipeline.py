@@ -53,10 +53,12 @@ class Pipeline:
             conn.wait(self._pipe._fetch_gen(flush=True))
 
     def leave(self) -> None:
-        """Wait for what is outstanding: one round trip; and go back to sending one statement after the other."""
+        """Wait for what is outstanding: one round trip; and go back to sending one statement after the other, if not done yet."""
         import psycopg
 
         conn, pipe = self._conn, self._pipe
+        if conn._pipeline is not pipe:
+            return
         try:
             with conn.lock:
                 conn.wait(pipe._exit_gen())

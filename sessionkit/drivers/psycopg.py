@@ -330,6 +330,8 @@ class Psycopg(ByCopy, Pipelining):
     def _without_sqlstate(self, exc: BaseException) -> Diagnosis | None:
         text = str(exc)
         names = {cls.__name__ for cls in type(exc).__mro__}
+        if "PipelineAborted" in names:  # skipped, because a statement before it failed
+            return Diagnosis(errors.TransactionAbortedError, text=text)
         if "OperationalError" in names:
             if "number of parameters" in text:  # refused by libpq, and nothing was sent
                 return Diagnosis(errors.DataError, text=text)

@@ -106,7 +106,7 @@ class PipelinedLink(Link):
         if found is None or (found.sqlstate is None and not issubclass(found.error, errors.DisconnectionError)):
             self.doubt = False
             return map_error(exc, self.source.driver, statement.sql, bound)
-        return self._spoilt(exc)
+        return self._spoilt(exc, statement, bound)
 
     def collect(self) -> None:
         """Wait for the answers to all that was sent."""
@@ -140,14 +140,20 @@ class PipelinedLink(Link):
                     answer.statement, answer.started, answer.fetched[2] if answer.fetched else -1, answer.error
                 )
 
-    def _spoilt(self, exc: Exception) -> Error:
-        """Return our error for what ended the pipeline: that of the first statement which has no answer."""
+    def _spoilt(self, exc: Exception, last: Statement | None = None, bound: Any = None) -> Error:
+        """
+        Return our error for what ended the pipeline: that of the first statement which has no answer.
+
+        `last` was being sent just now, with the parameters `bound`; so it may be that one.
+        """
         self._take()
-        failed = self.answers[0] if self.answers else None
-        sql, bound = (failed.statement.sql, failed.bound) if failed is not None else (None, None)
-        error = map_error(exc, self.source.driver, sql, bound)
-        if failed is not None and isinstance(error, (errors.IntegrityError, errors.DataError)):
-            self._locate(error, failed.statement.sql)
+        started = self.source.clock()
+        if self.answers:
+            failed = self.answers[0]
+            last, bound, started = failed.statement, failed.bound, failed.started
+        error = map_error(exc, self.source.driver, None if last is None else last.sql, bound)
+        if last is not None and isinstance(error, (errors.IntegrityError, errors.DataError)):
+            self._locate(error, last.sql)
         if isinstance(error, errors.DisconnectionError):
             self.source.lender.suspect()
         elif isinstance(error, errors.ReadOnlyError):
@@ -155,8 +161,8 @@ class PipelinedLink(Link):
         else:
             self.doubt = False
         self.failure = self.failure or error
-        if failed is not None and self.source.listeners.functions:
-            self._report(failed.statement, failed.started, -1, error)
+        if last is not None and self.source.listeners.functions:
+            self._report(last, started, -1, error)
         self._tell_the_rest(error)
         return error
 
@@ -269,7 +275,6 @@ class PipelinedLink(Link):
         else:
             error = self._commit_failed(map_error(exc, self.source.driver, "COMMIT"), exc)
             self._tell_the_rest(error)
-        self.pipe = None
         if self.source.listeners.functions:
             self._report_word("commit failed", started, None, error)
         return error
@@ -290,6 +295,13 @@ class PipelinedLink(Link):
             self.pipe = None
         self._tell_the_rest(None)
         super().undo(discard)
+
+    def give_back(self) -> None:
+        """A connection that has not left its pipeline is not lent again."""
+        if self.pipe is None:
+            super().give_back()
+        else:
+            self.give_up()
 
     def give_up(self) -> None:
         """Discard the connection, and its pipeline."""
