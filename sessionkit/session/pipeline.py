@@ -287,9 +287,10 @@ class PipelinedLink(Link):
             try:
                 pipe.leave()
                 self.doubt = False
-            except Exception as exc:
-                found = self.source.driver.diagnose(exc)
+            except BaseException as exc:
+                found = self.source.driver.diagnose(exc) if isinstance(exc, Exception) else None
                 if found is None:
+                    self.give_up()
                     raise
                 self.doubt = issubclass(found.error, errors.DisconnectionError)
             self.pipe = None
