@@ -61,7 +61,7 @@ class Pipeline:
             return
         try:
             with conn.lock:
-                conn.wait(pipe._exit_gen())
+                conn.wait(self._last())
         except psycopg.Error as exc:
             pipe._exit(exc)
             raise
@@ -69,6 +69,22 @@ class Pipeline:
             pipe._exit(None)
         finally:  # what interrupts it comes out as itself: psycopg's own block would say that it cannot leave
             self.drop()
+
+    def _last(self) -> Any:
+        """As psycopg's own `_exit_gen`, without the request to flush that it sends after the sync: the first error is raised."""
+        import psycopg
+
+        pipe = self._pipe
+        pipe._enqueue_sync()
+        try:
+            yield from pipe._communicate_gen()
+        except psycopg.Error:
+            try:
+                yield from pipe._fetch_gen(flush=False)
+            except psycopg.Error:  # of what was skipped because of the first
+                pass
+            raise
+        yield from pipe._fetch_gen(flush=False)
 
     def sync(self) -> None:
         """Wait for what is outstanding, and let the server go on after an error."""
