@@ -8,6 +8,7 @@ from .. import errors
 from ..events import RetryEvent
 from ..options import function
 from ..session.context import is_inside
+from ..session.marker import undone
 from .outcome import Witness, witness_for
 from .policy import Retry, may_repeat
 
@@ -186,7 +187,7 @@ class Attempts:
         """
         repeat = self._is_undone or may_repeat(failed, self._idempotent or not self._has_begun)
         if self._is_undone:
-            failed = _undone(failed)
+            failed = undone(failed)
         pause = self._policy.announce(self._number, self._started, failed) if repeat else None
         if self._source.listeners.functions:
             self._source.listeners.notify(
@@ -231,16 +232,6 @@ def _outcome(witness: Witness, policy: Retry, unknown: errors.Error) -> bool:
                 raise unknown
     finally:
         del unknown, failed  # no frame keeps what is raised through it
-
-
-def _undone(unknown: errors.Error) -> errors.Error:
-    """Return what to say of a commit that was unknown, once it is known that it did not happen."""
-    error = errors.DisconnectionError(
-        "the connection was lost during COMMIT, and it was found out that nothing was committed",
-        orig=unknown.orig, sqlstate=unknown.sqlstate, code=unknown.code, statement="COMMIT",
-    )  # fmt: skip
-    error.__cause__ = unknown
-    return error
 
 
 def _decorated(run: Callable[..., Any], fn: Callable[..., T] | None, options: dict[str, Any]) -> Any:

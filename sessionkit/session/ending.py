@@ -103,10 +103,7 @@ class Ending(Hold):
             driver, lease = self.source.driver, self.lease
             conn = lease.conn if lease is not None else self.conn()
             if lease is not None and lease.poll is not None and lease.poll(0) and driver.is_cut(conn):
-                self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
-                self.doubt = True  # so that nothing more is said on it
-                self.source.lender.suspect()
-                raise self.lost()
+                raise self._hung_up()
             listened = self.source.listeners.functions
             started = self._started("COMMIT") if listened else 0.0
             self.doubt = True
@@ -131,6 +128,12 @@ class Ending(Hold):
             self._report_silent_end()
         self.begun = False
         self.give_back()
+
+    def _hung_up(self) -> Error:
+        self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
+        self.doubt = True  # so that nothing more is said on it
+        self.source.lender.suspect()
+        return self.lost()
 
     def _commit_failed(self, error: Error, exc: BaseException) -> Error:
         if isinstance(error, (errors.DisconnectionError, errors.CommitUnknownError)):

@@ -6,12 +6,14 @@ that the transaction committed; success means that it did not, and never can, be
 
 from __future__ import annotations
 
-from ..errors import UniqueViolation
+from ..errors import DisconnectionError, UniqueViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from ..errors import Error
 
 TABLE = (
     "CREATE TABLE IF NOT EXISTS sessionkit_marker "
@@ -44,3 +46,13 @@ def was_committed(begin: Callable[[], Any], token: str) -> bool:
     except UniqueViolation:
         with begin() as session:
             return bool(session.scalar(_SELECT, {"token": token}) == 0)
+
+
+def undone(unknown: Error, where: str = "") -> Error:
+    """Return what to say of a commit that was unknown, once it is known that it did not happen; `where` is such as ` on shop`."""
+    error = DisconnectionError(
+        f"the connection was lost during COMMIT{where}, and it was found out that nothing was committed",
+        orig=unknown.orig, sqlstate=unknown.sqlstate, code=unknown.code, statement="COMMIT",
+    )  # fmt: skip
+    error.__cause__ = unknown
+    return error

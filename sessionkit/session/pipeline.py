@@ -239,10 +239,7 @@ class PipelinedLink(Link):
             return
         driver, conn, listened = self.source.driver, self.conn(), self.source.listeners.functions
         if lease.poll is not None and lease.poll(0) and pipe.is_cut():
-            self.failure = errors.DisconnectionError("the server hung up before COMMIT was sent")
-            self.doubt = True
-            self.source.lender.suspect()
-            raise self.lost()
+            raise self._hung_up()
         started = self._started("COMMIT") if listened else 0.0
         self.doubt = True
         try:
@@ -306,16 +303,16 @@ class PipelinedLink(Link):
 
     def give_up(self) -> None:
         """Discard the connection, and its pipeline."""
-        pipe, self.pipe = self.pipe, None
-        if pipe is not None:
-            pipe.drop()
-        self._tell_the_rest(None)
+        self._let_go_of_pipe()
         super().give_up()
 
     def abandon(self) -> None:
         """As every link does; and no circle is left."""
+        self._let_go_of_pipe()
+        super().abandon()
+
+    def _let_go_of_pipe(self) -> None:
         pipe, self.pipe = self.pipe, None
         if pipe is not None:
             pipe.drop()
         self._tell_the_rest(None)
-        super().abandon()

@@ -17,7 +17,7 @@ from .. import errors
 from ..errors import ArgumentError, InvalidRequestError, NotSupportedError, is_interruption, map_error, map_errors
 from .block import COMMITTED
 from .link import Link
-from .marker import INSERT, make_table, was_committed
+from .marker import INSERT, make_table, undone, was_committed
 from .transaction import Stack
 
 if TYPE_CHECKING:
@@ -117,10 +117,7 @@ class TwoPhaseLink(Link):
             self.give_up()
             if self.others and not self._has_committed(unknown):
                 self._undecide()
-                raise errors.DisconnectionError(
-                    f"the connection was lost during COMMIT{self._on()}, and it was found out that nothing was committed",
-                    orig=unknown.orig, sqlstate=unknown.sqlstate, code=unknown.code, statement="COMMIT",
-                ) from unknown  # fmt: skip
+                raise undone(unknown, self._on()) from unknown
             if not self.others:
                 raise
         except errors.Error:
